@@ -1,0 +1,8 @@
+module github.com/tenantry/tenantry/examples
+
+go 1.26.0
+
+require (
+	github.com/coreos/go-oidc/v3 v3.21.0
+	golang.org/x/oauth2 v0.37.0
+)
