@@ -63,7 +63,7 @@ func Parse[K Kind](s string) (ID[K], error) {
 	if len(s) != len(p)+1+TextLen || s[:len(p)] != p || s[len(p)] != '_' {
 		return ID[K]{}, malformed(p)
 	}
-	raw, ok := DecodeText(s[len(p)+1:])
+	raw, ok := DecodeBase32(s[len(p)+1:])
 	if !ok || raw == ([16]byte{}) {
 		return ID[K]{}, malformed(p)
 	}
@@ -175,8 +175,8 @@ func AppendBase32(dst []byte, raw [16]byte) []byte {
 	return append(dst, b[:]...)
 }
 
-// DecodeText is the strict inverse of AppendBase32; ok is false for anything that AppendBase32 would not print.
-func DecodeText(s string) (raw [16]byte, ok bool) {
+// DecodeBase32 is the strict inverse of AppendBase32; ok is false for anything that AppendBase32 would not print.
+func DecodeBase32(s string) (raw [16]byte, ok bool) {
 	if len(s) != TextLen || s[0] > '7' {
 		return raw, false
 	}

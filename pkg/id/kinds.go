@@ -5,51 +5,51 @@ package id
 // The kinds, in the order of the domain model. A new kind is one type, one Prefix, one alias and two functions; the test over
 // prefixes keeps them apart.
 type (
-	orgKind struct{}
-	tenantKind struct{}
-	clientKind struct{}
-	clientSecretKind struct{}
-	userKind struct{}
-	membershipKind struct{}
-	invitationKind struct{}
-	roleKind struct{}
-	groupKind struct{}
-	apiKeyKind struct{}
-	blueprintKind struct{}
-	revisionKind struct{}
-	connectionKind struct{}
-	domainKind struct{}
-	signingKeyKind struct{}
-	sessionKind struct{}
-	grantKind struct{}
-	eventKind struct{}
-	operationKind struct{}
-	userPoolKind struct{}
-	rolloutKind struct{}
+	orgKind            struct{}
+	tenantKind         struct{}
+	clientKind         struct{}
+	clientSecretKind   struct{}
+	userKind           struct{}
+	membershipKind     struct{}
+	invitationKind     struct{}
+	roleKind           struct{}
+	groupKind          struct{}
+	apiKeyKind         struct{}
+	blueprintKind      struct{}
+	revisionKind       struct{}
+	connectionKind     struct{}
+	domainKind         struct{}
+	signingKeyKind     struct{}
+	sessionKind        struct{}
+	grantKind          struct{}
+	eventKind          struct{}
+	operationKind      struct{}
+	userPoolKind       struct{}
+	rolloutKind        struct{}
 	serviceAccountKind struct{}
 )
 
-func (orgKind) Prefix() string { return "org" }
-func (tenantKind) Prefix() string { return "tnt" }
-func (clientKind) Prefix() string { return "cli" }
-func (clientSecretKind) Prefix() string { return "csc" }
-func (userKind) Prefix() string { return "uid" }
-func (membershipKind) Prefix() string { return "mbr" }
-func (invitationKind) Prefix() string { return "inv" }
-func (roleKind) Prefix() string { return "rol" }
-func (groupKind) Prefix() string { return "grp" }
-func (apiKeyKind) Prefix() string { return "key" }
-func (blueprintKind) Prefix() string { return "bpt" }
-func (revisionKind) Prefix() string { return "bpr" }
-func (connectionKind) Prefix() string { return "con" }
-func (domainKind) Prefix() string { return "dom" }
-func (signingKeyKind) Prefix() string { return "sgk" }
-func (sessionKind) Prefix() string { return "ses" }
-func (grantKind) Prefix() string { return "gnt" }
-func (eventKind) Prefix() string { return "evt" }
-func (operationKind) Prefix() string { return "op" }
-func (userPoolKind) Prefix() string { return "pol" }
-func (rolloutKind) Prefix() string { return "rlt" }
+func (orgKind) Prefix() string            { return "org" }
+func (tenantKind) Prefix() string         { return "tnt" }
+func (clientKind) Prefix() string         { return "cli" }
+func (clientSecretKind) Prefix() string   { return "csc" }
+func (userKind) Prefix() string           { return "uid" }
+func (membershipKind) Prefix() string     { return "mbr" }
+func (invitationKind) Prefix() string     { return "inv" }
+func (roleKind) Prefix() string           { return "rol" }
+func (groupKind) Prefix() string          { return "grp" }
+func (apiKeyKind) Prefix() string         { return "key" }
+func (blueprintKind) Prefix() string      { return "bpt" }
+func (revisionKind) Prefix() string       { return "bpr" }
+func (connectionKind) Prefix() string     { return "con" }
+func (domainKind) Prefix() string         { return "dom" }
+func (signingKeyKind) Prefix() string     { return "sgk" }
+func (sessionKind) Prefix() string        { return "ses" }
+func (grantKind) Prefix() string          { return "gnt" }
+func (eventKind) Prefix() string          { return "evt" }
+func (operationKind) Prefix() string      { return "op" }
+func (userPoolKind) Prefix() string       { return "pol" }
+func (rolloutKind) Prefix() string        { return "rlt" }
 func (serviceAccountKind) Prefix() string { return "sva" }
 
 // Org identifies an org: org_….
