@@ -1,0 +1,161 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+// Package edge reads deploy/routes.yaml, the one table that says which service
+// owns which path of a tenant's host, and renders it for the edge proxy.
+//
+// The table is data so that three readers cannot disagree: the Caddyfile of the
+// compose file, the listener of the all-in-one binary, and the test that holds
+// it against the routes the services really mount.
+package edge
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Route gives one path of a tenant's host to a service.
+type Route struct {
+	// Path is exact, or a prefix when it ends in "/*".
+	Path string `yaml:"path"`
+	// Service is "login" or "token".
+	Service string `yaml:"service"`
+}
+
+// Prefix reports whether the route covers everything below its path, and that
+// path without the star.
+func (r Route) Prefix() (string, bool) {
+	return strings.CutSuffix(r.Path, "*")
+}
+
+// Table is the parsed routing table, in the order of the file.
+type Table []Route
+
+// ErrTable is wrapped by every error of Parse.
+var ErrTable = errors.New("routing table")
+
+// Parse reads a routing table strictly: unknown keys, unknown services, repeated
+// paths and a missing catch-all are errors that name the entry.
+func Parse(raw []byte) (Table, error) {
+	var doc struct {
+		Routes Table `yaml:"routes"`
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	dec.KnownFields(true)
+	if err := dec.Decode(&doc); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTable, err)
+	}
+	seen := make(map[string]bool, len(doc.Routes))
+	for i, r := range doc.Routes {
+		switch {
+		case !strings.HasPrefix(r.Path, "/"):
+			return nil, fmt.Errorf("%w: routes[%d]: path %q does not begin with /", ErrTable, i, r.Path)
+		case strings.Contains(strings.TrimSuffix(r.Path, "/*"), "*"):
+			return nil, fmt.Errorf("%w: routes[%d]: path %q: a star stands only at the end, after /", ErrTable, i, r.Path)
+		case r.Service != "login" && r.Service != "token":
+			return nil, fmt.Errorf("%w: routes[%d]: service %q is neither login nor token", ErrTable, i, r.Service)
+		case seen[r.Path]:
+			return nil, fmt.Errorf("%w: routes[%d]: path %q stands twice", ErrTable, i, r.Path)
+		}
+		seen[r.Path] = true
+	}
+	if !seen["/*"] {
+		return nil, fmt.Errorf("%w: no route for /*: an unknown path would get the proxy's own answer", ErrTable)
+	}
+	return doc.Routes, nil
+}
+
+// Service returns which service owns a request path: the exact route, else the
+// longest prefix.
+func (t Table) Service(path string) string {
+	best, service := -1, ""
+	for _, r := range t {
+		if prefix, ok := r.Prefix(); ok {
+			if strings.HasPrefix(path, prefix) && len(prefix) > best {
+				best, service = len(prefix), r.Service
+			}
+		} else if r.Path == path {
+			return r.Service
+		}
+	}
+	return service
+}
+
+// Handler sends each request to its service: the edge of the all-in-one binary.
+func (t Table) Handler(login, token http.Handler) http.Handler {
+	exact := make(map[string]http.Handler, len(t))
+	owner := func(service string) http.Handler {
+		if service == "token" {
+			return token
+		}
+		return login
+	}
+	for _, r := range t {
+		if _, prefix := r.Prefix(); !prefix {
+			exact[r.Path] = owner(r.Service)
+		}
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, ok := exact[r.URL.Path]
+		if !ok {
+			h = owner(t.Service(r.URL.Path))
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Caddyfile renders the table for Caddy 2. Upstreams are the compose services
+// "login" and "token" on port 8080; the Host header passes unchanged, because it
+// names the tenant.
+func (t Table) Caddyfile() []byte {
+	var b bytes.Buffer
+	b.WriteString(`# Generated from deploy/routes.yaml by "make generate". Do not edit.
+{
+	admin off
+	servers {
+		max_header_size 16KB
+		timeouts {
+			read_header 5s
+			read_body 10s
+			idle 2m
+		}
+	}
+}
+
+{$TENANTRY_EDGE_ADDRESS:http://} {
+	# deploy/caddy/tls-off, or tls-files: certificate and key as mounted files.
+	import /etc/caddy/{$TENANTRY_EDGE_TLS:tls-off}
+	request_body {
+		max_size 64KB
+	}
+
+`)
+	var tokens []string
+	for _, r := range t {
+		if r.Service == "token" {
+			tokens = append(tokens, r.Path)
+		}
+	}
+	fmt.Fprintf(&b, "\t@token path %s\n", strings.Join(tokens, " "))
+	for _, service := range []string{"token", "login"} {
+		matcher := ""
+		if service == "token" {
+			matcher = " @token"
+		}
+		fmt.Fprintf(&b, `	handle%s {
+		reverse_proxy %s:8080 {
+			# The client's own forwarded headers are dropped: only this proxy's count.
+			header_up X-Forwarded-For {remote_host}
+			header_up -Forwarded
+			lb_try_duration 2s
+		}
+	}
+`, matcher, service)
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}
