@@ -217,11 +217,12 @@ func TestOneProgramADirectory(t *testing.T) {
 	}
 }
 
-func TestLongAndClosedDirectories(t *testing.T) {
+func TestAwkwardDirectories(t *testing.T) {
 	need(t)
 	for name, parent := range map[string]string{
 		"longer than a socket path": strings.Repeat("long/", 30),
 		"closed to other users":     "closed",
+		"with a space":              "a name",
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(filepath.Dir(reachable(t)), parent, "pg")
@@ -234,6 +235,9 @@ func TestLongAndClosedDirectories(t *testing.T) {
 				}
 			}
 			p := startPG(t, PostgresConfig{Dir: dir})
+			if strings.Contains(p.URL("db", "role"), "+") {
+				t.Errorf("a driver would take the plus sign in %s for itself", p.URL("db", "role"))
+			}
 			query(t, p, "CREATE TABLE kept (n int)")
 			p.Stop()
 			p = startPG(t, PostgresConfig{Dir: dir})

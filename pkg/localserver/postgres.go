@@ -160,11 +160,9 @@ func (p *Postgres) Version() string { return p.version }
 // URL is the connection URL of a role to a database, through the unix socket. It has no password: the server trusts who
 // reaches its socket. It stays the same after a restart.
 func (p *Postgres) URL(database, role string) string {
-	u := url.URL{
-		Scheme: "postgres", User: url.User(role), Path: "/" + database,
-		RawQuery: url.Values{"host": {p.home.sock}, "port": {strconv.Itoa(p.port())}, "sslmode": {"disable"}}.Encode(),
-	}
-	return u.String()
+	query := url.Values{"host": {p.home.sock}, "port": {strconv.Itoa(p.port())}, "sslmode": {"disable"}}.Encode()
+	query = strings.ReplaceAll(query, "+", "%20") // libpq and pgx take a plus sign for itself
+	return (&url.URL{Scheme: "postgres", User: url.User(role), Path: "/" + database, RawQuery: query}).String()
 }
 
 // Stop ends all connections and the server, and gives the directory up. Further calls do nothing.
