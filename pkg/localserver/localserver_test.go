@@ -278,6 +278,7 @@ func TestStalePidOfALivingProcess(t *testing.T) {
 	p := startPG(t, PostgresConfig{})
 	p.Kill()
 	other := exec.Command("sleep", "60")
+	other.SysProcAttr = &syscall.SysProcAttr{Credential: p.spec.owner.credential()} // PostgreSQL minds its own user's alone
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
