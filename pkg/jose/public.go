@@ -10,11 +10,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
 )
@@ -186,17 +184,17 @@ type jwkHead struct {
 	hasUse, private, notVerify bool
 }
 
-func (h *jwkHead) read(name string, value []byte) (err error) {
-	switch name {
+func (h *jwkHead) read(name, value []byte) (err error) {
+	switch string(name) {
 	case "kid":
-		h.kid, err = stringValue(name, value)
+		h.kid, err = stringValue(value)
 	case "alg":
-		h.alg, err = stringValue(name, value)
+		h.alg, err = stringValue(value)
 	case "kty":
-		h.kty, err = stringValue(name, value)
+		h.kty, err = stringValue(value)
 	case "use":
 		h.hasUse = true
-		h.use, err = stringValue(name, value)
+		h.use, err = stringValue(value)
 	case "key_ops":
 		var ops []string
 		if json.Unmarshal(value, &ops) != nil {
@@ -218,8 +216,8 @@ func ParseSet(data []byte) ([]PublicKey, error) {
 	}
 	var list []json.RawMessage
 	found := false
-	err := eachMember(data, func(name string, value []byte) error {
-		if name != "keys" {
+	err := eachMember(data, func(name, value []byte) error {
+		if string(name) != "keys" {
 			return nil
 		}
 		found = true
@@ -246,113 +244,4 @@ func ParseSet(data []byte) ([]PublicKey, error) {
 		keys = append(keys, k)
 	}
 	return keys, nil
-}
-
-// stringValue reads a raw JSON value that must be a string.
-func stringValue(name string, value []byte) (string, error) {
-	s, ok := unquote(value)
-	if !ok {
-		return "", fmt.Errorf("%w: %s is not a string", ErrMalformed, name)
-	}
-	return s, nil
-}
-
-var errNotObject = errors.New("not a JSON object")
-
-// eachMember calls f for each member of a JSON object with the decoded name and the raw value. It refuses what two parsers could
-// read in two ways: invalid UTF-8, duplicate names (RFC 8259 section 4, RFC 7515 section 4), more than 64 members.
-func eachMember(data []byte, f func(name string, value []byte) error) error {
-	if !utf8.Valid(data) || !json.Valid(data) {
-		return fmt.Errorf("%w: not JSON in UTF-8", ErrMalformed)
-	}
-	// From here on the syntax is known to be right, so the scan below only has to find where values end.
-	i := skipSpace(data, 0)
-	if data[i] != '{' {
-		return fmt.Errorf("%w: %w", ErrMalformed, errNotObject)
-	}
-	var (
-		first [8]string
-		names = first[:0]
-	)
-	for i = skipSpace(data, i+1); data[i] != '}'; {
-		if data[i] == ',' {
-			i = skipSpace(data, i+1)
-		}
-		end := skipValue(data, i)
-		name, ok := unquote(data[i:end])
-		if !ok || slices.Contains(names, name) {
-			return fmt.Errorf("%w: duplicate JSON member", ErrMalformed)
-		}
-		if names = append(names, name); len(names) > 64 {
-			return fmt.Errorf("%w: more than 64 JSON members", ErrMalformed)
-		}
-		i = skipSpace(data, end) // at ':'
-		i = skipSpace(data, i+1) // at the value
-		end = skipValue(data, i) // after it
-		value := data[i:end:end] // raw
-		i = skipSpace(data, end) // at ',' or '}'
-		if err := f(name, value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func skipSpace(data []byte, i int) int {
-	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// skipValue returns the index after the valid JSON value at i.
-func skipValue(data []byte, i int) int {
-	depth, inString := 0, false
-	for ; i < len(data); i++ {
-		switch c := data[i]; {
-		case inString:
-			if c == '\\' {
-				i++
-			} else if c == '"' {
-				inString = false
-				if depth == 0 {
-					return i + 1
-				}
-			}
-		case c == '"':
-			inString = true
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			if depth == 0 {
-				return i // the end of the object around a number or word
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case depth == 0 && (c == ',' || c == ':' || c == ' ' || c == '\t' || c == '\n' || c == '\r'):
-			return i
-		}
-	}
-	return i
-}
-
-// unquote decodes a valid JSON string; false for another value, and for an escaped lone surrogate, which encoding/json would
-// silently replace, so that two spellings became one name.
-func unquote(value []byte) (string, bool) {
-	if len(value) < 2 || value[0] != '"' {
-		return "", false
-	}
-	inner := value[1 : len(value)-1]
-	if !slices.Contains(inner, '\\') {
-		return string(inner), true
-	}
-	var s string
-	if json.Unmarshal(value, &s) != nil {
-		return "", false
-	}
-	if slices.Contains([]rune(s), utf8.RuneError) {
-		return "", false
-	}
-	return s, true
 }

@@ -4,8 +4,6 @@ package jose
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -13,6 +11,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jws"
 )
 
 // DefaultMaxBytes is the size of a token that is looked at when VerifyOptions does not say: far above any token of ours, and what
@@ -74,9 +75,10 @@ func (s *KeySet) Verify(token string, opt VerifyOptions) (payload []byte, h Head
 		strings.IndexByte(token[first+1:last], '.') >= 0 || strings.ContainsAny(token, "\r\n") {
 		return nil, Header{}, fmt.Errorf("%w: not a compact JWS", ErrMalformed)
 	}
-	// One buffer for the three decoded parts, and one for the signed bytes, which hash functions take as a slice.
-	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(token)))
-	buf, err = encoding.AppendDecode(buf, []byte(token[:first]))
+	// Two buffers: the text, since hash functions and decoders take slices, and the three decoded parts.
+	text := []byte(token)
+	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(text)))
+	buf, err = encoding.AppendDecode(buf, text[:first])
 	if err != nil {
 		return nil, Header{}, fmt.Errorf("%w: header is not base64url", ErrMalformed)
 	}
@@ -99,14 +101,14 @@ func (s *KeySet) Verify(token string, opt VerifyOptions) (payload []byte, h Head
 		return nil, Header{}, fmt.Errorf("%w: the key is for another", ErrAlgorithm)
 	}
 	start := len(buf)
-	if buf, err = encoding.AppendDecode(buf, []byte(token[first+1:last])); err != nil {
+	if buf, err = encoding.AppendDecode(buf, text[first+1:last]); err != nil {
 		return nil, Header{}, fmt.Errorf("%w: payload is not base64url", ErrMalformed)
 	}
 	end := len(buf)
-	if buf, err = encoding.AppendDecode(buf, []byte(token[last+1:])); err != nil {
+	if buf, err = encoding.AppendDecode(buf, text[last+1:]); err != nil {
 		return nil, Header{}, fmt.Errorf("%w: signature is not base64url", ErrMalformed)
 	}
-	if !key.verify([]byte(token[:last]), buf[end:]) {
+	if !key.verify(text[:last], buf[end:]) {
 		return nil, Header{}, ErrSignature
 	}
 	return buf[start:end:end], h, nil
@@ -130,15 +132,15 @@ func (h *tokenHeader) parse(data []byte) error {
 	return nil
 }
 
-func (h *tokenHeader) read(name string, value []byte) (err error) {
-	switch name {
+func (h *tokenHeader) read(name, value []byte) (err error) {
+	switch string(name) {
 	case "alg":
-		h.Alg, err = stringValue(name, value)
+		h.Alg, err = stringValue(value)
 	case "kid":
-		h.KeyID, err = stringValue(name, value)
+		h.KeyID, err = stringValue(value)
 	case "typ":
 		h.hasTyp = true
-		h.Typ, err = stringValue(name, value)
+		h.Typ, err = stringValue(value)
 	case "crit", "b64":
 		return fmt.Errorf("%w: header has extensions", ErrMalformed)
 	case "jwk", "jku", "x5c", "x5u":
@@ -162,24 +164,26 @@ func longType(t string) string {
 
 // verify reports whether sig is the JOSE signature of input.
 func (k PublicKey) verify(input, sig []byte) bool {
-	t, _ := k.alg.traits()
-	switch key := k.key.(type) {
-	case *ecdsa.PublicKey:
-		if len(sig) != 2*t.size {
-			return false
-		}
-		var der [maxDER]byte
-		return ecdsa.VerifyASN1(key, digest(t.hash, input), appendDER(der[:0], sig))
-	case *rsa.PublicKey:
-		if k.alg == PS256 {
-			return rsa.VerifyPSS(key, t.hash, digest(t.hash, input), sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
-		}
-		return rsa.VerifyPKCS1v15(key, t.hash, digest(t.hash, input), sig) == nil
-	case ed25519.PublicKey:
-		return ed25519.Verify(key, input, sig)
+	if key, ok := k.key.(*rsa.PublicKey); ok && k.alg == PS256 {
+		// jwx takes any salt length; RFC 7518 section 3.5 demands that of the hash.
+		return rsa.VerifyPSS(key, crypto.SHA256, digest(crypto.SHA256, input), sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
 	}
-	return false
+	v, ok := verifiers[k.alg]
+	return ok && v.Verify(input, sig, k.key) == nil
 }
+
+// verifiers are jwx's signature checks. They hold no state beside the algorithm.
+var verifiers = func() map[Algorithm]jws.Verifier {
+	m := make(map[Algorithm]jws.Verifier)
+	for _, a := range []Algorithm{ES256, ES384, RS256, EdDSA} {
+		v, err := jws.NewVerifier(jwa.SignatureAlgorithm(a))
+		if err != nil {
+			panic(err) // the library lacks an algorithm that it has always had
+		}
+		m[a] = v
+	}
+	return m
+}()
 
 func digest(h crypto.Hash, input []byte) []byte {
 	if h == crypto.SHA384 {
@@ -188,30 +192,4 @@ func digest(h crypto.Hash, input []byte) []byte {
 	}
 	sum := sha256.Sum256(input)
 	return sum[:]
-}
-
-// maxDER is the longest P-384 signature: a sequence of two integers of 49 bytes.
-const maxDER = 2 + 2*(2+49)
-
-// appendDER turns r and s of equal size into the ASN.1 form that crypto/ecdsa takes. Lengths stay below 128, so each is one byte.
-func appendDER(dst, raw []byte) []byte {
-	half := len(raw) / 2
-	dst = append(dst, 0x30, 0)
-	dst = appendInteger(dst, raw[:half])
-	dst = appendInteger(dst, raw[half:])
-	dst[1] = byte(len(dst) - 2)
-	return dst
-}
-
-func appendInteger(dst, n []byte) []byte {
-	for len(n) > 1 && n[0] == 0 {
-		n = n[1:]
-	}
-	pad := 0
-	if n[0] >= 0x80 {
-		pad = 1
-	}
-	dst = append(dst, 0x02, byte(len(n)+pad))
-	dst = append(dst, make([]byte, pad)...)
-	return append(dst, n...)
 }
