@@ -145,6 +145,13 @@ func TestPostgresKeepsDataOverStopKillAndRestart(t *testing.T) {
 	if err := p.Restart(t.Context()); err == nil {
 		t.Error("a stopped server restarted")
 	}
+	if broken := startPG(t, PostgresConfig{}); true { // a failed restart leaves something to stop
+		broken.spec.args = append(broken.spec.args, "--nonsense")
+		if err := broken.Restart(t.Context()); err == nil {
+			t.Error("restarted with --nonsense")
+		}
+		broken.Stop()
+	}
 
 	p = startPG(t, PostgresConfig{Dir: dir})
 	if got := query(t, p, "SELECT n::text FROM kept ORDER BY n"); strings.Join(got, ",") != "1,2" {

@@ -103,7 +103,7 @@ func startPostgres(ctx context.Context, cfg PostgresConfig, removeAfterDeath boo
 }
 
 // start starts the process on a cluster that this program has locked. The caller holds mu, or is the only one.
-func (p *Postgres) start(ctx context.Context) (err error) {
+func (p *Postgres) start(ctx context.Context) error {
 	data := p.spec.dir
 	pidFile := filepath.Join(data, "postmaster.pid")
 	if err := stopOrphan(pidFile, data, syscall.SIGINT); err != nil {
@@ -115,8 +115,12 @@ func (p *Postgres) start(ctx context.Context) (err error) {
 	if err := os.Remove(filepath.Join(p.home.sock, ".s.PGSQL."+strconv.Itoa(p.port())+".lock")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	p.proc, err = startProcess(ctx, p.spec)
-	return err
+	proc, err := startProcess(ctx, p.spec)
+	if err != nil {
+		return err // the ended process stays, so that Stop and Wait have one
+	}
+	p.proc = proc
+	return nil
 }
 
 // port is part of the socket's name, even when no TCP port is listened on.

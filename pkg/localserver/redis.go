@@ -95,12 +95,16 @@ func startRedis(ctx context.Context, cfg RedisConfig, removeAfterDeath bool) (_ 
 func (r *Redis) pidFile() string { return filepath.Join(r.home.base, "redis.pid") }
 
 // start starts the process in a directory that this program has locked. The caller holds mu, or is the only one.
-func (r *Redis) start(ctx context.Context) (err error) {
+func (r *Redis) start(ctx context.Context) error {
 	if err := stopOrphan(r.pidFile(), r.socket, syscall.SIGTERM); err != nil {
 		return err
 	}
-	r.proc, err = startProcess(ctx, r.spec)
-	return err
+	proc, err := startProcess(ctx, r.spec)
+	if err != nil {
+		return err // the ended process stays, so that Stop and Wait have one
+	}
+	r.proc = proc
+	return nil
 }
 
 // Version is the server's version, as in "7.0.15".
