@@ -1,0 +1,34 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package oauth2
+
+import (
+	"time"
+
+	"github.com/tenantry/tenantry/pkg/internal/jsonw"
+)
+
+// TokenResponse is a successful answer of the token endpoint (RFC 6749 section 5.1).
+type TokenResponse struct {
+	// AccessToken is always there.
+	AccessToken string
+	// ExpiresIn is the rest of its life; fractions of a second are cut off, so that a client never thinks it longer.
+	ExpiresIn time.Duration
+	// RefreshToken is empty for none.
+	RefreshToken string
+	// IDToken is empty for none (OpenID Connect Core section 3.1.3.3).
+	IDToken string
+	// Scope is what was granted; sent always, since the client need not compare.
+	Scope string
+}
+
+// AppendJSON appends the response's body. It must be sent with `Cache-Control: no-store` (RFC 6749 section 5.1).
+func (r *TokenResponse) AppendJSON(dst []byte) []byte {
+	dst = jsonw.Member(append(dst, '{'), ParamAccessToken, r.AccessToken)
+	dst = jsonw.Member(dst, ParamTokenType, TokenTypeBearer)
+	dst = jsonw.Int(dst, ParamExpiresIn, int64(r.ExpiresIn/time.Second))
+	dst = jsonw.OptionalMember(dst, ParamRefreshToken, r.RefreshToken)
+	dst = jsonw.OptionalMember(dst, "id_token", r.IDToken)
+	dst = jsonw.OptionalMember(dst, ParamScope, r.Scope)
+	return append(dst, '}')
+}
