@@ -274,9 +274,9 @@ func TestAttackOnCompactForm(t *testing.T) {
 			}
 		})
 	}
-	// ECDSA is malleable by nature: (r, n-s) verifies as well. Nothing may use a token's text as its identity; this test says so.
+	// ECDSA is malleable by nature: (r, n-s) verifies as well. So Verify's comment says that a token's text is not its identity.
 	if _, _, err := set.Verify(parts[0]+"."+parts[1]+"."+base64.RawURLEncoding.EncodeToString(negated), accept(ES256)); err != nil {
-		t.Errorf("malleated signature: %v; the package comment about token identity may be dropped", err)
+		t.Errorf("malleated signature: %v; Verify's comment on token identity is out of date", err)
 	}
 }
 

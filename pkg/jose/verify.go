@@ -58,6 +58,9 @@ type Header struct {
 // the set and nowhere else, and must be of that alg. A header with crit (no extension is understood), or with a key of its own (jwk,
 // jku, x5c, x5u), is refused, as are duplicate members, padding, white space and every second spelling of base64url.
 //
+// A token's text is not its identity: ECDSA lets anybody turn a signature into a second valid one. Replay marks and revocation go by
+// claims such as jti.
+//
 // Errors: ErrMalformed, ErrAlgorithm, ErrType, ErrUnknownKey, ErrSignature, in this order of checking. With ErrUnknownKey the
 // header is filled in, so that a caller may fetch the issuer's keys again; with every other error it is zero.
 func (s *KeySet) Verify(token string, opt VerifyOptions) (payload []byte, h Header, err error) {

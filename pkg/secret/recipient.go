@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"time"
@@ -49,7 +50,7 @@ func newPrivateKey(region, purpose string, created time.Time, k hpke.PrivateKey)
 
 func checkPlace(region, purpose string) error {
 	if region == "" || len(region) > 64 {
-		return fmt.Errorf("secret: recipient key needs a region of 1 to 64 bytes")
+		return errors.New("secret: recipient key needs a region of 1 to 64 bytes")
 	}
 	switch purpose {
 	case PurposeSigning, PurposeConnection, PurposeRecovery:
@@ -63,9 +64,7 @@ func (k PrivateKey) Public() PublicKey {
 	return PublicKey{Region: k.Region, Purpose: k.Purpose, KeyID: k.KeyID, Created: k.Created, key: k.key.PublicKey()}
 }
 
-// LogValue-free on purpose: fmt and slog would print the fields, and these methods keep the key out of them.
-
-// String names the key without its secret.
+// String names the key without its secret, which fmt and slog would otherwise reach through the fields.
 func (k PrivateKey) String() string { return "recipient private key " + k.KeyID }
 
 // GoString is String, for %#v.

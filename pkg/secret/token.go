@@ -67,7 +67,7 @@ func formatToken(k TokenKind, record [16]byte, raw *[32]byte) string {
 	b = id.AppendBase32(b, record)
 	b = append(b, '_')
 	b = appendBase62(b, raw)
-	sum := crc32.ChecksumIEEE(b)
+	sum := checksum(string(b))
 	b = append(b, '_')
 	b = b[:len(b)+crcChars]
 	putDigits(b[len(b)-crcChars:], uint64(sum))
@@ -100,8 +100,12 @@ func ParseToken(k TokenKind, text string) (record [16]byte, h Hash, err error) {
 	return record, sha256.Sum256(raw[:]), nil
 }
 
-// checksum is CRC-32 of a string without the copy that crc32.ChecksumIEEE would make of it.
+// checksum is crc32.ChecksumIEEE of a string, byte by byte over the library's table: the library's own loop is reached through a
+// variable, for which its argument would have to be copied to the heap.
 func checksum(s string) uint32 {
-	var buf [tokenLen]byte
-	return crc32.ChecksumIEEE(buf[:copy(buf[:], s)])
+	crc := ^uint32(0)
+	for i := range len(s) {
+		crc = crc32.IEEETable[byte(crc)^s[i]] ^ crc>>8
+	}
+	return ^crc
 }
