@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/oidc"
 )
 
 // Errors of TakeCode and Taken.Use.
@@ -64,8 +65,8 @@ type CodeRecord struct {
 	AMR      []string   `json:"amr,omitempty"`
 	Roles    []string   `json:"ro,omitempty"`
 	Groups   []string   `json:"gr,omitempty"`
-	// UserClaims are the standard claims that the ID token was asked to carry, as a JSON object.
-	UserClaims json.RawMessage `json:"uc,omitempty"`
+	// UserClaims are the user's claims as of the login, if the ID token was asked to carry any; nil otherwise.
+	UserClaims *oidc.UserClaims `json:"uc,omitempty"`
 
 	// Expire is when the code ends; set by IssueCode and checked again at the exchange, whatever Redis says.
 	Expire time.Time `json:"e"`

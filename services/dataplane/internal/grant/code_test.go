@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/oidc"
 )
 
 func record() CodeRecord {
@@ -21,7 +22,7 @@ func record() CodeRecord {
 		Grant: id.NewGrant(), Client: id.NewClient().String(), RedirectURI: "https://app.example/cb", CodeChallenge: strings.Repeat("c", 43),
 		Scopes: []string{"openid", "email"}, Nonce: "n-0S6_WzA2Mj", Claims: `{"userinfo":{"name":null}}`,
 		User: id.NewUser(), Session: id.NewSession(), AuthTime: time.Unix(1_700_000_000, 0).UTC(), ACR: "urn:tenantry:acr:pwd",
-		AMR: []string{"pwd"}, Roles: []string{"admin"}, Groups: []string{"eng"}, UserClaims: json.RawMessage(`{"name":"Gavin Belson"}`),
+		AMR: []string{"pwd"}, Roles: []string{"admin"}, Groups: []string{"eng"}, UserClaims: &oidc.UserClaims{Name: "Gavin Belson"},
 	}
 }
 

@@ -151,3 +151,24 @@ func TestWithoutASourceMissingMarksAreNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestUserInfoClaimsAreOfOneGrant(t *testing.T) {
+	r := newRig(t)
+	mine, other := id.NewGrant(), id.NewGrant()
+	if err := r.store.PutUserInfoClaims(t.Context(), r.tenant, mine, []string{"name", "nickname"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.store.UserInfoClaims(t.Context(), r.tenant, mine); len(got) != 2 || got[1] != "nickname" {
+		t.Errorf("got %q", got)
+	}
+	// Somebody who can write to Redis moves the list to a grant that never asked.
+	sealed := r.raw.Get(t.Context(), claimsKey(r.tenant, mine)).Val()
+	r.raw.Set(t.Context(), claimsKey(r.tenant, other), sealed, 0)
+	if got := r.store.UserInfoClaims(t.Context(), r.tenant, other); got != nil {
+		t.Errorf("moved list counts: %q", got)
+	}
+	r.link.set(true)
+	if got := r.store.UserInfoClaims(t.Context(), r.tenant, mine); got != nil {
+		t.Errorf("got %q from nowhere", got)
+	}
+}

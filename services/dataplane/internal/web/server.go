@@ -158,27 +158,6 @@ func (s *Server) Routes() []Route {
 	return all
 }
 
-// Serves reports whether path belongs to an endpoint of this server.
-func (s *Server) Serves(path string) bool { return s.find(path) != nil }
-
-// Join gives one handler for several servers on one listener: the first one that has the path answers, or the first one of all, so
-// that the answers for unknown paths and unknown hosts are the same bytes however services are spread over listeners.
-func Join(first *Server, others ...*Server) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if first.Serves(r.URL.Path) {
-			first.ServeHTTP(w, r)
-			return
-		}
-		for _, s := range others {
-			if s.Serves(r.URL.Path) {
-				s.ServeHTTP(w, r)
-				return
-			}
-		}
-		first.ServeHTTP(w, r)
-	})
-}
-
 func (s *Server) find(path string) *route {
 	if m := s.exact[path]; m != nil {
 		return m
