@@ -1,0 +1,177 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/pkg/id"
+)
+
+const familyColumns = `f.grant_id, f.user_id, f.client_id, f.scopes, f.session_id, f.offline, f.auth_time, f.amr, f.acr, f.resource,
+	f.claims, f.generation, f.rotate_time, f.create_time, f.expire_time, f.revoke_time`
+
+func familyDest(f *Family) []any {
+	return []any{
+		(*[16]byte)(&f.Grant), (*[16]byte)(&f.User), (*[16]byte)(&f.Client), &f.Scopes, scanID(&f.Session), &f.Offline,
+		when{&f.AuthTime}, &f.AMR, &f.ACR, &f.Resource, &f.Claims, &f.Generation, when{&f.RotateTime}, when{&f.CreateTime},
+		when{&f.ExpireTime}, when{&f.RevokeTime},
+	}
+}
+
+// CreateFamily stores a family at generation 1 and answers it as stored. The user must be able to log in and the session, when
+// one is named, must be live: both are locked, so that a logout or a suspension either sees the family or prevents it. The family
+// of an online grant ends with its session at the latest. A second call for the same grant, user and client, before any rotation,
+// answers the same family: a code exchange that failed after this point can be repeated.
+func (s *Store) CreateFamily(ctx context.Context, ref TenantRef, n Family) (Family, error) {
+	source := `, NULL::uuid AS session_id, 'infinity'::timestamptz AS session_expire` + ofTenant
+	locks := ` FOR SHARE OF u`
+	if !n.Session.IsZero() {
+		source = `, s.id AS session_id, s.expire_time AS session_expire
+			FROM users u JOIN memberships m ON m.tenant_id = $1 AND m.user_id = u.id
+				JOIN sessions s ON s.tenant_id = $1 AND s.id = $6 AND s.user_id = u.id AND s.expire_time > $14
+			WHERE u.pool_id = $2`
+		locks = ` FOR SHARE OF u, s`
+	}
+	var f Family
+	now := micro(n.CreateTime)
+	err := s.one(ctx, ref, `
+		WITH who AS (
+			SELECT u.id`+source+` AND u.id = $4 AND u.state = 'ACTIVE' AND m.state = 'ACTIVE'
+				AND NOT EXISTS (SELECT FROM revocations r WHERE r.tenant_id = $1 AND r.kind = 'gnt' AND r.subject = $16)`+locks+`
+		)
+		INSERT INTO refresh_families AS f (tenant_id, grant_id, pool_id, user_id, client_id, session_id, offline, scopes, resource,
+			auth_time, amr, acr, claims, generation, rotate_time, create_time, expire_time)
+		SELECT $1, $3, $2, who.id, $5, COALESCE(who.session_id, $6::uuid), $7, $8, $9, $10, $11, $12, $13, 1, $14, $14,
+			CASE WHEN $7 THEN $15 ELSE least($15, who.session_expire) END
+		FROM who
+		ON CONFLICT (tenant_id, grant_id) DO UPDATE SET rotate_time = f.rotate_time
+			WHERE f.user_id = excluded.user_id AND f.client_id = excluded.client_id AND f.generation = 1 AND f.revoke_time IS NULL
+		RETURNING `+familyColumns,
+		[]any{
+			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.Grant), uuid(n.User), uuid(n.Client), orNull(n.Session), n.Offline, list(n.Scopes),
+			n.Resource, micro(n.AuthTime), list(n.AMR), n.ACR, n.Claims, now, micro(n.ExpireTime), n.Grant.String(),
+		}, familyDest(&f)...)
+	return f, err
+}
+
+// rotate is the whole of a rotation in one statement, so that it is atomic, durable when answered, and never waits for anything
+// but the family's own row. PostgreSQL evaluates the SET list again on the newest version of the row when it had to wait for it:
+// of many who present the newest generation one advances it and the others find themselves one behind, within the grace.
+//
+//	presented = newest                      → newest + 1
+//	presented = newest − 1, within grace    → newest again (it is unused: using it would have advanced it)
+//	anything else                           → revoked; a number above the newest means that this database has forgotten rotations
+//	                                          (a restore), and then an old token cannot be told from a stolen one
+//
+// The revocation's row and audit event hang on the same statement: a crash leaves all or nothing.
+var rotate = `
+	WITH f AS (
+		UPDATE refresh_families SET
+			generation = CASE WHEN generation = $5 THEN generation + 1 ELSE generation END,
+			rotate_time = CASE WHEN generation = $5 THEN $4 ELSE rotate_time END,
+			rotate_mark = CASE WHEN generation = $5 THEN $9 ELSE rotate_mark END,
+			revoke_time = CASE WHEN generation = $5 OR generation = $5 + 1 AND rotate_time >= $6 THEN NULL ELSE $4 END,
+			revoke_reason = CASE WHEN generation = $5 OR generation = $5 + 1 AND rotate_time >= $6 THEN NULL ELSE 'reuse' END
+		WHERE tenant_id = $1 AND grant_id = $2 AND client_id = $3 AND revoke_time IS NULL
+			AND expire_time > $4 AND rotate_time > $7 AND create_time > $8
+		RETURNING *
+	), r AS (
+		INSERT INTO revocations AS v (tenant_id, kind, subject, until, create_time)
+		SELECT $1, 'gnt', $11, $12, $4 FROM f WHERE f.revoke_time IS NOT NULL
+		ON CONFLICT (tenant_id, kind, subject) DO UPDATE SET until = greatest(v.until, excluded.until)
+		RETURNING ` + appendAudit(13) + `
+	)
+	SELECT ` + familyColumns + `, f.rotate_mark = $9, ` + leanUser + `
+	FROM f
+		JOIN users u ON u.pool_id = $10 AND u.id = f.user_id
+		JOIN memberships m ON m.tenant_id = f.tenant_id AND m.user_id = f.user_id`
+
+// Rotate takes a family from the presented generation to the next: one round trip. ErrReused when an old token came back, and
+// then the family is revoked; ErrNotFound for a family that is unknown, another client's, expired, revoked, or whose user may
+// not log in. Session is zero in the answer of an offline family: its tokens must outlive that session's revocation.
+func (s *Store) Rotate(ctx context.Context, ref TenantRef, op Op, r Rotation) (Rotated, error) {
+	var (
+		out  Rotated
+		mine bool
+	)
+	now := micro(op.Now)
+	gnt := r.Grant.String()
+	args := append(make([]any, 0, 12+auditParams),
+		uuid(ref.Tenant), uuid(r.Grant), uuid(r.Client), now, r.Generation, micro(now.Add(-r.Grace)), cutoff(now, r.Idle),
+		cutoff(now, r.Absolute), int64(rand.Uint64()), uuid(ref.Pool), gnt, now.Add(maxAccessLife)) //nolint:gosec // a mark, not a secret
+	args = append(args, event(ref, op, ActionGrantRevoked, gnt, reuseDetails)...)
+	dest := append(make([]any, 0, 40), familyDest(&out.Family)...)
+	dest = append(append(dest, &mine), leanDest(&out.Owner)...)
+	if err := s.one(ctx, ref, rotate, args, dest...); err != nil {
+		return Rotated{}, err
+	}
+	if !out.RevokeTime.IsZero() {
+		return out, ErrReused
+	}
+	if !out.Owner.CanLogIn() {
+		return Rotated{}, ErrNotFound
+	}
+	out.Again = !mine
+	if out.Offline {
+		out.Session = id.Session{}
+	}
+	return out, nil
+}
+
+var reuseDetails = map[string]any{"reason": "reuse"}
+
+// GetFamily answers a family as it is, revoked and expired ones too.
+func (s *Store) GetFamily(ctx context.Context, ref TenantRef, grant id.Grant) (Family, error) {
+	var f Family
+	err := s.one(ctx, ref, `SELECT `+familyColumns+` FROM refresh_families f WHERE f.tenant_id = $1 AND f.grant_id = $2`,
+		[]any{uuid(ref.Tenant), uuid(grant)}, familyDest(&f)...)
+	return f, err
+}
+
+// RevokeGrant revokes the grant's family, if it has one, and its access tokens, in one round trip. With a client it is ErrNotFound when the
+// family is another client's. Revoking twice is one event.
+func (s *Store) RevokeGrant(ctx context.Context, ref TenantRef, op Op, grant id.Grant, client id.Client, reason string) (Ended, error) {
+	now := micro(op.Now)
+	ended := endedAt(ref, now, nil, []id.Grant{grant})
+	var foreign bool
+	args := append([]any{uuid(ref.Tenant), uuid(grant), orNull(client), now, reason, grant.String(), now.Add(maxAccessLife)},
+		event(ref, op, ActionGrantRevoked, grant.String(), map[string]any{"reason": reason})...)
+	err := s.one(ctx, ref, `
+		WITH mine AS (
+			SELECT NOT EXISTS (SELECT FROM refresh_families
+				WHERE tenant_id = $1 AND grant_id = $2 AND $3::uuid IS NOT NULL AND client_id <> $3::uuid) AS ok
+		), f AS (
+			UPDATE refresh_families SET revoke_time = $4, revoke_reason = $5
+			WHERE tenant_id = $1 AND grant_id = $2 AND revoke_time IS NULL AND ($3::uuid IS NULL OR client_id = $3::uuid)
+		), r AS (
+			INSERT INTO revocations (tenant_id, kind, subject, until, create_time)
+			SELECT $1, 'gnt', $6, $7, $4 FROM mine WHERE ok
+			ON CONFLICT (tenant_id, kind, subject) DO NOTHING
+			RETURNING `+appendAudit(8)+`
+		)
+		SELECT NOT ok FROM mine`, args, &foreign)
+	if err != nil {
+		return Ended{}, err
+	}
+	if foreign {
+		return Ended{}, ErrNotFound
+	}
+	return ended, nil
+}
+
+// revokeFamilies revokes the live families that match; where's parameters begin at $4.
+func revokeFamilies(ctx context.Context, tx pgx.Tx, ref TenantRef, now time.Time, reason, where string, args ...any) ([]id.Grant, error) {
+	rows, err := tx.Query(ctx, `
+		UPDATE refresh_families SET revoke_time = $2, revoke_reason = $3
+		WHERE tenant_id = $1 AND revoke_time IS NULL AND `+where+` RETURNING grant_id`,
+		append([]any{uuid(ref.Tenant), now, reason}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanOne[id.Grant])
+}

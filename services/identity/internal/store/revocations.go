@@ -1,0 +1,116 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Revoke stores one revocation with its audit event. Doing it twice is one event.
+func (s *Store) Revoke(ctx context.Context, ref TenantRef, op Op, kind RevocationKind, subject string, until time.Time) error {
+	args := append([]any{uuid(ref.Tenant), string(kind), subject, micro(until), micro(op.Now)},
+		event(ref, op, ActionTokenRevoked, subject, map[string]any{"kind": string(kind)})...)
+	return s.exec(ctx, ref, `
+		INSERT INTO revocations (tenant_id, kind, subject, until, create_time) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (tenant_id, kind, subject) DO NOTHING
+		RETURNING `+appendAudit(6), args...)
+}
+
+// putRevocations stores the rows behind an Ended.
+func putRevocations(ctx context.Context, tx pgx.Tx, list []Revocation) error {
+	if len(list) == 0 {
+		return nil
+	}
+	kinds, subjects := make([]string, len(list)), make([]string, len(list))
+	for i, r := range list {
+		kinds[i], subjects[i] = string(r.Kind), r.Subject
+	}
+	_, err := tx.Exec(ctx, `
+		INSERT INTO revocations AS v (tenant_id, kind, subject, until, create_time)
+		SELECT $1, k, s, $4, $5 FROM unnest($2::text[], $3::text[]) AS t (k, s) ORDER BY k, s
+		ON CONFLICT (tenant_id, kind, subject) DO UPDATE SET until = greatest(v.until, excluded.until)`,
+		uuid(list[0].Tenant), kinds, subjects, list[0].Until, list[0].CreateTime)
+	return err
+}
+
+// reloadPage is how many revocations one round trip brings.
+const reloadPage = 2000
+
+// LoadRevocations hands all revocations of all tenants that were stored at or after since and still matter at now to fn, page by
+// page in the order of their storing. With the zero since it rebuilds the marks of an empty Redis.
+func (s *Store) LoadRevocations(ctx context.Context, since, now time.Time, fn func([]Revocation) error) error {
+	last := Revocation{CreateTime: micro(since)}
+	first := true
+	for {
+		page, err := s.revocationPage(ctx, last, first, micro(now))
+		if err != nil {
+			return err
+		}
+		if len(page) > 0 {
+			if err := fn(page); err != nil {
+				return err
+			}
+			last, first = page[len(page)-1], false
+		}
+		if len(page) < reloadPage {
+			return nil
+		}
+	}
+}
+
+func (s *Store) revocationPage(ctx context.Context, last Revocation, first bool, now time.Time) ([]Revocation, error) {
+	var b pgx.Batch
+	b.Queue(`SELECT set_config('tenantry.sweep', 'reload', true)`)
+	b.Queue(`
+		SELECT tenant_id, kind, subject, until, create_time FROM revocations
+		WHERE create_time >= $1 AND ($2 OR (create_time, tenant_id, kind, subject) > ($1, $3, $4, $5)) AND until > $6
+		ORDER BY create_time, tenant_id, kind, subject LIMIT $7`,
+		last.CreateTime, first, uuid(last.Tenant), string(last.Kind), last.Subject, now, reloadPage)
+	res := s.pool.SendBatch(ctx, &b)
+	if _, err := res.Exec(); err != nil {
+		return nil, errors.Join(fail(err), closed(res))
+	}
+	rows, err := res.Query()
+	if err != nil {
+		return nil, errors.Join(fail(err), closed(res))
+	}
+	page, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Revocation, error) {
+		var r Revocation
+		err := row.Scan((*[16]byte)(&r.Tenant), &r.Kind, &r.Subject, when{&r.Until}, when{&r.CreateTime})
+		return r, err
+	})
+	if cerr := res.Close(); err == nil {
+		err = cerr
+	}
+	return page, fail(err)
+}
+
+// Sweep removes up to limit expired rows of each of the tables that only grow, by the database's own clock, and answers how many
+// went. Several processes may sweep at once: SKIP LOCKED keeps them apart.
+func (s *Store) Sweep(ctx context.Context, limit int) (removed int64, err error) {
+	err = fail(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT set_config('tenantry.sweep', 'expired', true)`); err != nil {
+			return err
+		}
+		for _, t := range []struct{ table, key, expire string }{
+			{"sessions", "tenant_id, id", "expire_time"},
+			{"refresh_families", "tenant_id, grant_id", "expire_time"},
+			{"revocations", "tenant_id, kind, subject", "until"},
+		} {
+			tag, err := tx.Exec(ctx, fmt.Sprintf(
+				`DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s < now() ORDER BY %[3]s LIMIT $1 FOR UPDATE SKIP LOCKED)`,
+				t.table, t.key, t.expire), limit)
+			if err != nil {
+				return err
+			}
+			removed += tag.RowsAffected()
+		}
+		return nil
+	}))
+	return removed, err
+}

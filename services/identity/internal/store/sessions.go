@@ -1,0 +1,154 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/pkg/id"
+)
+
+// CreateSession stores a session of a user who may log in now. The lock on the user's row orders it against a suspension: either
+// the suspension sees the session and ends it, or the session is refused.
+func (s *Store) CreateSession(ctx context.Context, ref TenantRef, n Session, tokenHash [32]byte) error {
+	var made [16]byte
+	return s.one(ctx, ref, `
+		WITH who AS (
+			SELECT u.id`+ofTenant+` AND u.id = $4 AND u.state = 'ACTIVE' AND m.state = 'ACTIVE' FOR SHARE OF u
+		)
+		INSERT INTO sessions (tenant_id, id, pool_id, user_id, token_hash, auth_time, amr, acr, ip, user_agent, create_time,
+			last_use_time, expire_time)
+		SELECT $1, $3, $2, who.id, $5, $6, $7, $8, $9, $10, $11, $11, $12 FROM who RETURNING id`,
+		[]any{
+			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.ID), uuid(n.User), tokenHash[:], micro(n.AuthTime), list(n.AMR), n.ACR,
+			clean(n.IP), clean(n.UserAgent), micro(n.CreateTime), micro(n.ExpireTime),
+		}, &made)
+}
+
+const sessionColumns = `s.id, s.user_id, s.auth_time, s.amr, s.acr, s.ip, s.user_agent, s.create_time, s.last_use_time, s.expire_time`
+
+func sessionDest(s *Session) []any {
+	return []any{
+		(*[16]byte)(&s.ID), (*[16]byte)(&s.User), when{&s.AuthTime}, &s.AMR, &s.ACR, &s.IP, &s.UserAgent, when{&s.CreateTime},
+		when{&s.LastUseTime}, when{&s.ExpireTime},
+	}
+}
+
+// FindSession answers the live session of a token with its user, if the user may still log in, and notes the use when the last
+// note is older than touch. One round trip; a write once per touch.
+func (s *Store) FindSession(ctx context.Context, ref TenantRef, tokenHash [32]byte, now time.Time, l SessionLimits, touch time.Duration) (Session, User, error) {
+	var (
+		out Session
+		u   User
+		b   pgx.Batch
+	)
+	now = micro(now)
+	idle, absolute := cutoff(now, l.Idle), cutoff(now, l.Absolute)
+	b.Queue(setTenant, ref.Tenant.UUID(), ref.Pool.UUID())
+	b.Queue(`
+		SELECT `+sessionColumns+`, `+leanUser+`
+		FROM sessions s
+			JOIN users u ON u.pool_id = $2 AND u.id = s.user_id
+			JOIN memberships m ON m.tenant_id = $1 AND m.user_id = s.user_id
+		WHERE s.tenant_id = $1 AND s.token_hash = $3 AND s.expire_time > $4 AND s.last_use_time > $5 AND s.auth_time > $6
+			AND u.state = 'ACTIVE' AND m.state = 'ACTIVE'`,
+		uuid(ref.Tenant), uuid(ref.Pool), tokenHash[:], now, idle, absolute)
+	b.Queue(`
+		UPDATE sessions SET last_use_time = $3
+		WHERE tenant_id = $1 AND token_hash = $2 AND last_use_time < $4 AND last_use_time > $5 AND expire_time > $3 AND auth_time > $6`,
+		uuid(ref.Tenant), tokenHash[:], now, micro(now.Add(-touch)), idle, absolute)
+	res := s.pool.SendBatch(ctx, &b)
+	if _, err := res.Exec(); err != nil {
+		return Session{}, User{}, errors.Join(fail(err), closed(res))
+	}
+	err := res.QueryRow().Scan(append(sessionDest(&out), leanDest(&u)...)...)
+	if cerr := res.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return Session{}, User{}, fail(err)
+	}
+	return out, u, nil
+}
+
+// ListSessions answers the user's live sessions, newest first.
+func (s *Store) ListSessions(ctx context.Context, ref TenantRef, user id.User, now time.Time) ([]Session, error) {
+	return many(ctx, s, ref, `SELECT `+sessionColumns+` FROM sessions s WHERE s.tenant_id = $1 AND s.user_id = $2 AND s.expire_time > $3 ORDER BY s.id DESC`,
+		[]any{uuid(ref.Tenant), uuid(user), micro(now)}, func(row pgx.CollectableRow) (Session, error) {
+			var v Session
+			err := row.Scan(sessionDest(&v)...)
+			return v, err
+		})
+}
+
+// EndSession removes the session and revokes the online families that were granted in it. Offline ones stay: that is what
+// offline_access asks for (OpenID Connect Core 11).
+func (s *Store) EndSession(ctx context.Context, ref TenantRef, op Op, session id.Session) (Ended, error) {
+	var ended Ended
+	now := micro(op.Now)
+	err := s.tx(ctx, ref, func(tx pgx.Tx) error {
+		var user id.User
+		// Two statements on purpose: the second must see what a family's creation, which shares the session's row lock, committed.
+		err := tx.QueryRow(ctx, `DELETE FROM sessions WHERE tenant_id = $1 AND id = $2 RETURNING user_id`,
+			uuid(ref.Tenant), uuid(session)).Scan((*[16]byte)(&user))
+		if err != nil {
+			return err
+		}
+		grants, err := revokeFamilies(ctx, tx, ref, now, "session_ended", `session_id = $4 AND NOT offline`, uuid(session))
+		if err != nil {
+			return err
+		}
+		ended = endedAt(ref, now, []id.Session{session}, grants)
+		if err := putRevocations(ctx, tx, ended.Revocations); err != nil {
+			return err
+		}
+		return record(ctx, tx, ref, op, ActionSessionEnded, session.String(), map[string]any{"user": user.String(), "grants": len(grants)})
+	})
+	return ended, err
+}
+
+// endAll ends the user's sessions and families, except keep and the online families granted in it. The caller holds the user's lock.
+func endAll(ctx context.Context, tx pgx.Tx, ref TenantRef, now time.Time, user id.User, keep id.Session, reason string) (Ended, error) {
+	rows, err := tx.Query(ctx, `DELETE FROM sessions WHERE tenant_id = $1 AND user_id = $2 AND id IS DISTINCT FROM $3 RETURNING id`,
+		uuid(ref.Tenant), uuid(user), orNull(keep))
+	if err != nil {
+		return Ended{}, err
+	}
+	sessions, err := pgx.CollectRows(rows, scanOne[id.Session])
+	if err != nil {
+		return Ended{}, err
+	}
+	grants, err := revokeFamilies(ctx, tx, ref, now, reason,
+		`user_id = $4 AND ($5::uuid IS NULL OR offline OR session_id IS DISTINCT FROM $5)`, uuid(user), orNull(keep))
+	if err != nil {
+		return Ended{}, err
+	}
+	ended := endedAt(ref, now, sessions, grants)
+	return ended, putRevocations(ctx, tx, ended.Revocations)
+}
+
+func scanOne[T ~[16]byte](row pgx.CollectableRow) (T, error) {
+	var raw [16]byte
+	err := row.Scan(&raw)
+	return T(raw), err
+}
+
+func endedAt(ref TenantRef, now time.Time, sessions []id.Session, grants []id.Grant) Ended {
+	var e Ended
+	mark := func(kind RevocationKind, subject string) {
+		e.Revocations = append(e.Revocations, Revocation{
+			Tenant: ref.Tenant, Kind: kind, Subject: subject, Until: now.Add(maxAccessLife), CreateTime: now,
+		})
+	}
+	for _, s := range sessions {
+		mark(RevokedSession, s.String())
+	}
+	for _, g := range grants {
+		mark(RevokedGrant, g.String())
+	}
+	return e
+}
