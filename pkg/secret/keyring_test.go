@@ -4,6 +4,11 @@ package secret
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -87,6 +92,37 @@ func TestMAC(t *testing.T) {
 		if ok {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// Sealed values and MACs outlive a process and its version, so their derivation is pinned, step by step and apart from the code.
+func TestDerivationIsPinned(t *testing.T) {
+	ring := newKeyring([]runtimeKey{{id: 3, created: now, secret: [32]byte{31: 9}}}, 3)
+	tnt := id.Tenant{15: 7}
+	expand := func(use string) []byte {
+		info := "tenantry-runtime-v1" + use + string(tnt[:]) + "cookie"
+		key, err := hkdf.Key(sha256.New, ring.keys[0].secret[:], nil, info, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	h := hmac.New(sha256.New, expand("m"))
+	h.Write([]byte("\x00\x00\x00\x00\x00\x00\x00\x02ab\x00\x00\x00\x00\x00\x00\x00\x01c"))
+	if mac := ring.Tenant(tnt).MAC("cookie", []byte("ab"), []byte("c")); !hmac.Equal(mac[:], h.Sum(nil)) {
+		t.Error("MAC is derived in another way")
+	}
+	block, err := aes.NewCipher(expand("s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := ring.Tenant(tnt).Seal("cookie", []byte("x"), []byte("aad"))
+	if got, err := gcm.Open(nil, sealed[1:13], sealed[13:], []byte("aad")); err != nil || sealed[0] != 3 || string(got) != "x" {
+		t.Errorf("sealed in another way: %v", err)
 	}
 }
 

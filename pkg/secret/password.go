@@ -14,7 +14,12 @@ import (
 )
 
 // Hasher hashes and verifies passwords with argon2id. At most `workers` computations run at a time, which bounds CPU and memory
-// (MemoryKiB each); `queue` more may wait, in turn between tenants. Make one per process and share it.
+// (MemoryKiB each, 64 MiB for a stored string that asks for more); `queue` more may wait, in turn between tenants. Make one per
+// process and share it.
+//
+// The library allocates its memory anew for each computation, so beside the running ones the garbage of as many more may wait to be
+// collected: measured with 2 workers of 19 MiB, a bare process stays at 81 MiB through 200 computations, and at 60 to 70 MiB with
+// GOGC=25 and the same rate. A process with a memory target sets GOMEMLIMIT.
 type Hasher struct {
 	params  Argon2Params
 	workers int
