@@ -27,9 +27,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/services/identity/internal/store"
@@ -37,6 +34,8 @@ import (
 
 // The types of the package. They are declared beside the SQL that fills them.
 type (
+	// Config is what Open needs.
+	Config = store.Config
 	// TenantRef says whose data a method works on: the tenant, and the pool that the tenant's users live in.
 	TenantRef = store.TenantRef
 	// Op says when an operation happens and on whose behalf.
@@ -149,18 +148,6 @@ var (
 	ErrInvalid = errors.New("identity: invalid argument")
 )
 
-// Config is what Open needs.
-type Config struct {
-	// DatabaseURL of the service role.
-	DatabaseURL string
-	// MaxConns bounds the connections of this process; 0 means 16.
-	MaxConns int
-	// ConnectTimeout bounds one attempt to connect; 0 means 2 s.
-	ConnectTimeout time.Duration
-	// Tracer sees every statement (otelpgx); nil for none.
-	Tracer pgx.QueryTracer
-}
-
 // Store is the user store. Make one per process.
 type Store struct {
 	db     *store.Store
@@ -173,7 +160,7 @@ func Migrate(ctx context.Context, ownerURL string) error { return store.Migrate(
 // Open prepares the user store without connecting, so that a data plane starts while this database is down. Whatever runs first
 // answers ErrPrivileged if the role could pass by row-level security; a service that wants to know at its start calls Ping.
 func Open(ctx context.Context, c Config, hasher *secret.Hasher) (*Store, error) {
-	db, err := store.Open(ctx, store.Config(c))
+	db, err := store.Open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
