@@ -203,7 +203,7 @@ func (p *Process) run(ctx context.Context, signals <-chan os.Signal, components 
 		select {
 		case s := <-signals:
 			p.Log.Warn("second signal, ending at once", slog.String("signal", s.String()))
-			exit(128 + int(s.(syscall.Signal))) //nolint:forcetypeassert // os/signal gives no other on unix
+			exit(128 + int(s.(syscall.Signal))) // os/signal gives no other on unix
 		case <-watching:
 		}
 	}()

@@ -73,7 +73,7 @@ func (c *TLSConfig) Enabled() bool { return c.CertFile != "" }
 // serverConfig reads the files, so that a wrong one is found at the start. Nil when TLS is not configured.
 func (c *TLSConfig) serverConfig(protocols ...string) (*tls.Config, error) {
 	if !c.Enabled() {
-		return nil, nil //nolint:nilnil // no TLS is no configuration
+		return nil, nil // no TLS is no configuration
 	}
 	files := &certificateFiles{cert: string(c.CertFile), key: string(c.KeyFile)}
 	if _, err := files.get(nil); err != nil {

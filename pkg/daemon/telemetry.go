@@ -153,7 +153,7 @@ func (t *Telemetry) shutdown(ctx context.Context) error {
 // certPool reads PEM certificates; no file means the system's.
 func certPool(file Path) (*x509.CertPool, error) {
 	if file == "" {
-		return nil, nil //nolint:nilnil // crypto/tls takes nil for the system's roots
+		return nil, nil // crypto/tls takes nil for the system's roots
 	}
 	text, err := os.ReadFile(string(file))
 	if err != nil {

@@ -153,7 +153,7 @@ func stablePath(parent, dir, purpose string) string {
 func stableDir(parent, dir, purpose string) (string, error) {
 	path := stablePath(parent, dir, purpose)
 	if err := os.Mkdir(path, 0o711); err == nil {
-		return path, os.Chmod(path, 0o711) // whatever the umask took away
+		return path, os.Chmod(path, 0o711) //nolint:gosec // a directory; whatever the umask took away
 	} else if !errors.Is(err, fs.ErrExist) {
 		return "", err
 	}

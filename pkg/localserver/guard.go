@@ -34,7 +34,7 @@ type guard struct {
 // newGuard starts a guard that would send the signal (its name without SIG) and then remove a directory, if one is given.
 // It is started before the server, so that there is no moment in which a server has none.
 func newGuard(signal, remove string) (*guard, error) {
-	cmd := exec.Command("/bin/sh", "-c", guardScript, "tenantry-guard", signal, remove)
+	cmd := exec.Command("/bin/sh", "-c", guardScript, "tenantry-guard", signal, remove) //nolint:noctx // lives as long as its parent
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C in the terminal is not for it
 	pipe, err := cmd.StdinPipe()

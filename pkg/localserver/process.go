@@ -50,7 +50,7 @@ type process struct {
 // startProcess starts a server under a guard and returns when it is ready.
 func startProcess(ctx context.Context, s spec) (*process, error) {
 	log := &logTail{next: s.log}
-	cmd := exec.Command(s.path, s.args...)
+	cmd := exec.Command(s.path, s.args...) //nolint:noctx // ends by stop, in order, not by a context
 	cmd.Dir = s.dir
 	cmd.Env = s.owner.environment()
 	cmd.Stdout, cmd.Stderr = log, log
@@ -180,11 +180,11 @@ func signalName(s syscall.Signal) string {
 func stopOrphan(pidFile, mark string, sig syscall.Signal) error {
 	text, err := os.ReadFile(pidFile)
 	if err != nil {
-		return nil //nolint:nilerr // no file: no server
+		return nil // no file: no server
 	}
 	var pid int
 	if _, err := fmt.Sscan(string(text), &pid); err != nil || pid <= 1 || pid == os.Getpid() {
-		return nil //nolint:nilerr // a torn file names nobody
+		return nil // a torn file names nobody
 	}
 	if !commandContains(pid, mark) {
 		return nil
@@ -192,7 +192,7 @@ func stopOrphan(pidFile, mark string, sig syscall.Signal) error {
 	deadline := time.Now().Add(stopTimeout)
 	for sent := sig; ; {
 		if err := syscall.Kill(pid, sent); err != nil {
-			return nil //nolint:nilerr // gone
+			return nil // gone
 		}
 		for range 100 {
 			time.Sleep(5 * time.Millisecond)
@@ -213,7 +213,9 @@ func stopOrphan(pidFile, mark string, sig syscall.Signal) error {
 func commandContains(pid int, mark string) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if _, noProc := os.Stat("/proc/self/cmdline"); noProc != nil { // not Linux
-		line, err = exec.Command("ps", "-ww", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		line, err = exec.CommandContext(ctx, "ps", "-ww", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
 	}
 	return err == nil && strings.Contains(string(line), mark)
 }

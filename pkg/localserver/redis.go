@@ -167,7 +167,10 @@ func (r *Redis) Wait() error {
 
 // redisReady reports whether a server answers a PING. While it loads its data it answers with an error instead.
 func redisReady(socket string) bool {
-	conn, err := net.DialTimeout("unix", socket, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
 		return false
 	}

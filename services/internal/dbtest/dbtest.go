@@ -130,7 +130,7 @@ func newServer(ctx context.Context, superuserURL func(string) string) (*server, 
 	_, _ = rand.Read(random[:]) // never fails
 	s := &server{
 		url:       superuserURL,
-		key:       int64(binary.BigEndian.Uint64(random[:]) >> 1), //nolint:gosec // the shift makes it fit
+		key:       int64(binary.BigEndian.Uint64(random[:]) >> 1), // the shift makes it fit
 		templates: map[string]*template{},
 	}
 	conn, err := pgx.Connect(ctx, superuserURL("postgres"))
