@@ -9,7 +9,7 @@ const MaxTokenBytes = 8 << 10
 
 // bearerChallenge is the WWW-Authenticate value for a request without a token: no error code, since none was made (RFC 6750
 // section 3.1).
-const bearerChallenge = `Bearer realm="userinfo"`
+const bearerChallenge = `Bearer realm="userinfo"` //nolint:gosec // G101: a challenge holds no credential
 
 // ParseBearer finds the access token of a request to a protected resource: in the Authorization header (RFC 6750 section 2.1) or as
 // a field of a form body (section 2.2), never both and never in the URL (RFC 9700 section 4.3.2), which is why only body

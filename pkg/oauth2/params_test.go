@@ -15,8 +15,10 @@ func TestParseParams(t *testing.T) {
 	}{
 		{"empty", "", nil},
 		{"plain", "grant_type=client_credentials&scope=a", map[string]string{"grant_type": "client_credentials", "scope": "a"}},
-		{"plus and percent are decoded (RFC 6749 appendix B)", "scope=a+b%20c&redirect_uri=https%3A%2F%2Fa.example%2Fcb%3Fx%3D1%26y",
-			map[string]string{"scope": "a b c", "redirect_uri": "https://a.example/cb?x=1&y"}},
+		{
+			"plus and percent are decoded (RFC 6749 appendix B)", "scope=a+b%20c&redirect_uri=https%3A%2F%2Fa.example%2Fcb%3Fx%3D1%26y",
+			map[string]string{"scope": "a b c", "redirect_uri": "https://a.example/cb?x=1&y"},
+		},
 		{"encoded name", "client%5Fid=x", map[string]string{"client_id": "x"}},
 		{"without a value counts as omitted (RFC 6749 section 3.1)", "state=&nonce", map[string]string{"state": "", "nonce": ""}},
 		{"empty pairs", "&&a=1&&b=2&", map[string]string{"a": "1", "b": "2"}},

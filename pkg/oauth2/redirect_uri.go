@@ -57,11 +57,11 @@ func ParseRedirectURI(raw string, rules RedirectRules) (RedirectURI, error) {
 		}
 		if err == nil && rules.Native && loopbackIP(u.Hostname()) {
 			at := len("http://") + len(u.Host)
-			r.rest = uint16(at)
+			r.rest = uint16(at) //nolint:gosec // G115: at most MaxRedirectURIBytes
 			if p := u.Port(); p != "" {
 				at -= len(p) + 1
 			}
-			r.port = uint16(at)
+			r.port = uint16(at) //nolint:gosec // G115: at most MaxRedirectURIBytes
 		}
 	default:
 		err = checkPrivateUse(u, rules)

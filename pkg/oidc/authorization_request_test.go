@@ -20,7 +20,8 @@ const (
 	challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 )
 
-var created = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+// created is not on a whole second, so that a comparison that cuts to seconds is seen.
+var created = time.Date(2026, 11, 20, 12, 0, 0, 500e6, time.UTC)
 
 func redirects(t testing.TB, rules oauth2.RedirectRules, raw ...string) []oauth2.RedirectURI {
 	t.Helper()
@@ -302,8 +303,14 @@ func TestMachineScopes(t *testing.T) {
 func FuzzAuthorizationRequest(f *testing.F) {
 	c := newClient(f)
 	for _, change := range []map[string]string{
-		nil, {"prompt": "none"}, {"response_mode": "form_post"}, {"max_age": "0"}, {"claims": `{"userinfo":{"email":null}}`},
-		{"redirect_uri": "https://evil.example"}, {"scope": "openid x"}, {"resource": "https://api.example"},
+		nil,
+		{"prompt": "none"},
+		{"response_mode": "form_post"},
+		{"max_age": "0"},
+		{"claims": `{"userinfo":{"email":null}}`},
+		{"redirect_uri": "https://evil.example"},
+		{"scope": "openid x"},
+		{"resource": "https://api.example"},
 	} {
 		f.Add(request(f, change).Encode())
 	}

@@ -19,13 +19,15 @@ func TestParseClaimsRequest(t *testing.T) {
 		{"empty", "", ClaimsRequest{}},
 		{"empty object", "{}", ClaimsRequest{}},
 		{"null lists", `{"userinfo":null,"id_token":null}`, ClaimsRequest{}},
-		{"OpenID Connect Core section 5.5", `{
+		{
+			"OpenID Connect Core section 5.5", `{
 			"userinfo": {"given_name": {"essential": true}, "nickname": null, "http://example.info/claims/groups": null},
 			"id_token": {"auth_time": {"essential": true}, "acr": {"values": ["urn:mace:incommon:iap:silver", "x"]}}}`,
 			ClaimsRequest{
 				UserInfo: []ClaimRequest{{Name: "given_name", Essential: true}, {Name: "nickname"}, {Name: "http://example.info/claims/groups"}},
 				IDToken:  []ClaimRequest{{Name: "auth_time", Essential: true}, {Name: "acr", Values: []string{"urn:mace:incommon:iap:silver", "x"}}},
-			}},
+			},
+		},
 		{"value", `{"id_token":{"sub":{"value":"248289761001"}}}`, ClaimsRequest{IDToken: []ClaimRequest{{Name: "sub", Values: []string{"248289761001"}}}}},
 		{"unknown members are ignored", `{"x":[1,{"y":[[]]}],"userinfo":{"email":{"purpose":{"a":1},"value":5}}}`, ClaimsRequest{UserInfo: []ClaimRequest{{Name: "email"}}}},
 	} {

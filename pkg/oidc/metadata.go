@@ -15,7 +15,7 @@ const (
 	PathAuthorize           = "/oauth2/authorize"
 	PathRegister            = "/oauth2/register" // prompt=create for people who follow a link
 	PathLogout              = "/oauth2/logout"
-	PathToken               = "/oauth2/token"
+	PathToken               = "/oauth2/token" //nolint:gosec // G101: a path
 	PathIntrospect          = "/oauth2/introspect"
 	PathRevoke              = "/oauth2/revoke"
 	PathUserInfo            = "/oauth2/userinfo"

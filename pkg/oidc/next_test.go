@@ -112,6 +112,17 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// max_age=0 asks for a login even when the clock has not moved since the last one, or runs behind on this replica.
+func TestMaxAgeZeroOnAStandingClock(t *testing.T) {
+	c := newClient(t)
+	c.FirstParty = true
+	r := parse(t, c, map[string]string{"max_age": "0"})
+	s := SessionState{Present: true, UserID: id.NewUser(), AuthTime: created.Add(-time.Microsecond)}
+	if step, err := Next(r, c, s, ConsentState{}, s.AuthTime.Add(-time.Second)); step != StepLogin {
+		t.Errorf("%v, %v", step, err)
+	}
+}
+
 // A pairwise subject is what the client knows, so it is what a hint is compared with.
 func TestNextWithPairwiseSubject(t *testing.T) {
 	c := newClient(t)
@@ -153,6 +164,8 @@ func TestNextEnds(t *testing.T) {
 					s = SessionState{Present: true, UserID: id.NewUser(), AuthTime: now}
 				case StepConsent:
 					consent = ConsentState{Scopes: r.Scopes, GrantedAt: now}
+				default:
+					t.Fatalf("step %v without an error", step)
 				}
 			}
 			if len(path) != 3 || path[1] != StepConsent || path[2] != StepIssue || !slices.Contains([]Step{StepLogin, StepRegister}, path[0]) {

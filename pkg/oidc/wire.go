@@ -53,7 +53,7 @@ const (
 
 // Authentication context classes that logins here reach (OpenID Connect Core section 2, `acr`).
 const (
-	ACRPassword = "urn:tenantry:acr:pwd" // one factor
+	ACRPassword = "urn:tenantry:acr:pwd" //nolint:gosec // G101: a name for one factor
 	ACRMFA      = "urn:tenantry:acr:mfa" // more than one factor
 )
 
