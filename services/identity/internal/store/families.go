@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -59,68 +60,81 @@ func (s *Store) CreateFamily(ctx context.Context, ref TenantRef, n Family) (Fami
 	return f, err
 }
 
-// rotate is the whole of a rotation in one statement, so that it is atomic, durable when answered, and never waits for anything
-// but the family's own row. PostgreSQL evaluates the SET list again on the newest version of the row when it had to wait for it:
-// of many who present the newest generation one advances it and the others find themselves one behind, within the grace.
+// A rotation is one statement, so that it is atomic, durable when answered, and never waits for anything but the family's own row.
+// PostgreSQL evaluates conditions and SET list again on the newest version of the row when it had to wait for it: of many who
+// present the newest generation one advances it and the others find themselves one behind, within the grace.
 //
 //	presented = newest                      → newest + 1
 //	presented = newest − 1, within grace    → newest again (it is unused: using it would have advanced it)
 //	anything else                           → revoked; a number above the newest means that this database has forgotten rotations
 //	                                          (a restore), and then an old token cannot be told from a stolen one
 //
+// advance does the first two and touches nothing otherwise. It is apart from judge, which can do all three, because the machinery of
+// a revocation costs PostgreSQL as much as the rotation itself, also when it has nothing to do.
+const advance = `
+	UPDATE refresh_families f SET
+		generation = $5 + 1,
+		rotate_time = CASE WHEN f.generation = $5 THEN $4 ELSE f.rotate_time END,
+		rotate_mark = CASE WHEN f.generation = $5 THEN $9 ELSE f.rotate_mark END
+	FROM users u, memberships m
+	WHERE f.tenant_id = $1 AND f.grant_id = $2 AND f.client_id = $3 AND f.revoke_time IS NULL
+		AND f.expire_time > $4 AND f.rotate_time > $7 AND f.create_time > $8
+		AND (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
+		AND u.pool_id = $10 AND u.id = f.user_id AND u.state = 'ACTIVE'
+		AND m.tenant_id = $1 AND m.user_id = f.user_id AND m.state = 'ACTIVE'
+	RETURNING ` + familyColumns + `, f.rotate_mark = $9, ` + leanUser
+
+// judge decides in one statement about what advance did not do, so that a token is never called stolen on the word of an older row.
 // The revocation's row and audit event hang on the same statement: a crash leaves all or nothing.
-var rotate = `
+var judge = `
 	WITH f AS (
-		UPDATE refresh_families SET
-			generation = CASE WHEN generation = $5 THEN generation + 1 ELSE generation END,
-			rotate_time = CASE WHEN generation = $5 THEN $4 ELSE rotate_time END,
-			rotate_mark = CASE WHEN generation = $5 THEN $9 ELSE rotate_mark END,
-			revoke_time = CASE WHEN generation = $5 OR generation = $5 + 1 AND rotate_time >= $6 THEN NULL ELSE $4 END,
-			revoke_reason = CASE WHEN generation = $5 OR generation = $5 + 1 AND rotate_time >= $6 THEN NULL ELSE 'reuse' END
-		WHERE tenant_id = $1 AND grant_id = $2 AND client_id = $3 AND revoke_time IS NULL
-			AND expire_time > $4 AND rotate_time > $7 AND create_time > $8
-		RETURNING *
+		UPDATE refresh_families f SET revoke_time = $4, revoke_reason = 'reuse'
+		WHERE f.tenant_id = $1 AND f.grant_id = $2 AND f.client_id = $3 AND f.revoke_time IS NULL
+			AND f.expire_time > $4 AND f.rotate_time > $7 AND f.create_time > $8
+			AND NOT (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
+		RETURNING f.grant_id
 	), r AS (
 		INSERT INTO revocations AS v (tenant_id, kind, subject, until, create_time)
-		SELECT $1, 'gnt', $11, $12, $4 FROM f WHERE f.revoke_time IS NOT NULL
+		SELECT $1, 'gnt', $9, $10, $4 FROM f
 		ON CONFLICT (tenant_id, kind, subject) DO UPDATE SET until = greatest(v.until, excluded.until)
-		RETURNING ` + appendAudit(13) + `
+		RETURNING ` + appendAudit(11) + `
 	)
-	SELECT ` + familyColumns + `, f.rotate_mark = $9, ` + leanUser + `
-	FROM f
-		JOIN users u ON u.pool_id = $10 AND u.id = f.user_id
-		JOIN memberships m ON m.tenant_id = f.tenant_id AND m.user_id = f.user_id`
+	SELECT FROM f`
 
-// Rotate takes a family from the presented generation to the next: one round trip. ErrReused when an old token came back, and
-// then the family is revoked; ErrNotFound for a family that is unknown, another client's, expired, revoked, or whose user may
-// not log in. Session is zero in the answer of an offline family: its tokens must outlive that session's revocation.
+// Rotate takes a family from the presented generation to the next: one round trip, two for a refusal. ErrReused when an old token
+// came back, and then the family is revoked; ErrNotFound for a family that is unknown, another client's, expired, revoked, or whose
+// user may not log in. Session is zero in the answer of an offline family: its tokens must outlive that session's revocation.
 func (s *Store) Rotate(ctx context.Context, ref TenantRef, op Op, r Rotation) (Rotated, error) {
 	var (
 		out  Rotated
 		mine bool
 	)
 	now := micro(op.Now)
-	gnt := r.Grant.String()
-	args := append(make([]any, 0, 12+auditParams),
+	args := append(make([]any, 0, 11+auditParams),
 		uuid(ref.Tenant), uuid(r.Grant), uuid(r.Client), now, r.Generation, micro(now.Add(-r.Grace)), cutoff(now, r.Idle),
-		cutoff(now, r.Absolute), int64(rand.Uint64()), uuid(ref.Pool), gnt, now.Add(maxAccessLife)) //nolint:gosec // a mark, not a secret
-	args = append(args, event(ref, op, ActionGrantRevoked, gnt, reuseDetails)...)
-	dest := append(make([]any, 0, 40), familyDest(&out.Family)...)
-	dest = append(append(dest, &mine), leanDest(&out.Owner)...)
-	if err := s.one(ctx, ref, rotate, args, dest...); err != nil {
+		cutoff(now, r.Absolute), int64(rand.Uint64()), uuid(ref.Pool)) //nolint:gosec // a mark, not a secret
+	dest := append(append(append(make([]any, 0, 40), familyDest(&out.Family)...), &mine), leanDest(&out.Owner)...)
+	err := s.one(ctx, ref, advance, args, dest...)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Rotated{}, s.judge(ctx, ref, op, r, args[:8:8])
+	case err != nil:
 		return Rotated{}, err
-	}
-	if !out.RevokeTime.IsZero() {
-		return out, ErrReused
-	}
-	if !out.Owner.CanLogIn() {
-		return Rotated{}, ErrNotFound
 	}
 	out.Again = !mine
 	if out.Offline {
 		out.Session = id.Session{}
 	}
 	return out, nil
+}
+
+func (s *Store) judge(ctx context.Context, ref TenantRef, op Op, r Rotation, args []any) error {
+	gnt := r.Grant.String()
+	args = append(append(args, gnt, micro(op.Now).Add(maxAccessLife)), event(ref, op, ActionGrantRevoked, gnt, reuseDetails)...)
+	if err := s.one(ctx, ref, judge, args); err != nil {
+		return err
+	}
+	return ErrReused
 }
 
 var reuseDetails = map[string]any{"reason": "reuse"}
