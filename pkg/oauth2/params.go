@@ -108,6 +108,17 @@ func (p Params) With(name, value string) Params {
 	return c
 }
 
+// Only returns a copy of p without the parameters whose name keep refuses.
+func (p Params) Only(keep func(name string) bool) Params {
+	c := Params{pairs: make([]param, 0, len(p.pairs))}
+	for _, q := range p.pairs {
+		if keep(q.name) {
+			c.pairs = append(c.pairs, q)
+		}
+	}
+	return c
+}
+
 // Encode prints all parameters in their order, for sealing a request: ParseParams(p.Encode()) gives p again.
 func (p Params) Encode() string {
 	n := 0
