@@ -70,8 +70,10 @@ func TestFromUUID(t *testing.T) {
 	if err != nil || back != v {
 		t.Fatalf("%v, %v", back, err)
 	}
-	for _, bad := range []string{"", strings.ToUpper("abcdef01-0405-0607-0809-0a0b0c0d0e0f"), "00000000-0000-0000-0000-000000000000",
-		"000102030405060708090a0b0c0d0e0f", "{0010203-0405-0607-0809-0a0b0c0d0e0}", "0001020g-0405-0607-0809-0a0b0c0d0e0f"} {
+	for _, bad := range []string{
+		"", strings.ToUpper("abcdef01-0405-0607-0809-0a0b0c0d0e0f"), "00000000-0000-0000-0000-000000000000",
+		"000102030405060708090a0b0c0d0e0f", "{0010203-0405-0607-0809-0a0b0c0d0e0}", "0001020g-0405-0607-0809-0a0b0c0d0e0f",
+	} {
 		if _, err := FromUUID[userKind](bad); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -172,9 +174,28 @@ func TestZeroIsNone(t *testing.T) {
 
 func TestPrefixesAreDistinct(t *testing.T) {
 	kinds := []Kind{
-		orgKind{}, tenantKind{}, clientKind{}, clientSecretKind{}, userKind{}, membershipKind{}, invitationKind{}, roleKind{}, groupKind{},
-		apiKeyKind{}, blueprintKind{}, revisionKind{}, connectionKind{}, domainKind{}, signingKeyKind{}, sessionKind{}, grantKind{},
-		eventKind{}, operationKind{}, userPoolKind{}, rolloutKind{}, serviceAccountKind{},
+		orgKind{},
+		tenantKind{},
+		clientKind{},
+		clientSecretKind{},
+		userKind{},
+		membershipKind{},
+		invitationKind{},
+		roleKind{},
+		groupKind{},
+		apiKeyKind{},
+		blueprintKind{},
+		revisionKind{},
+		connectionKind{},
+		domainKind{},
+		signingKeyKind{},
+		sessionKind{},
+		grantKind{},
+		eventKind{},
+		operationKind{},
+		userPoolKind{},
+		rolloutKind{},
+		serviceAccountKind{},
 	}
 	seen := map[string]bool{}
 	for _, k := range kinds {

@@ -519,7 +519,7 @@ func TestParseJWKRefuses(t *testing.T) {
 	} {
 		if _, err := ParseJWK([]byte(c.text)); !errors.Is(err, c.want) {
 			// Broken key material may be named by either sentinel, whichever layer notices it.
-			if c.want == ErrKey && errors.Is(err, ErrMalformed) {
+			if errors.Is(c.want, ErrKey) && errors.Is(err, ErrMalformed) {
 				continue
 			}
 			t.Errorf("%s: err = %v, want %v", name, err, c.want)

@@ -74,9 +74,10 @@ func skipValue(data []byte, i int) int {
 	for ; i < len(data); i++ {
 		switch c := data[i]; {
 		case inString:
-			if c == '\\' {
+			switch c {
+			case '\\':
 				i++
-			} else if c == '"' {
+			case '"':
 				inString = false
 				if depth == 0 {
 					return i + 1

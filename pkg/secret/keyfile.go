@@ -30,7 +30,7 @@ func keyFileError(path, what string) error { return fmt.Errorf("%w: %s: %s", Err
 
 // readKeyFile decodes a JSON file strictly: no unknown member, nothing after the value.
 func readKeyFile(path string, into any, refused fs.FileMode) error {
-	f, err := os.Open(path) //nolint:gosec // the path comes from the operator's configuration
+	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
@@ -77,7 +77,7 @@ func writeKeyFile(path string, v any, mode fs.FileMode, replace bool) (err error
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone already when the rename succeeded
+	defer os.Remove(tmp.Name()) // gone already when the rename succeeded
 	_, err = tmp.Write(append(data, '\n'))
 	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
 	if err != nil {
@@ -91,7 +91,7 @@ func writeKeyFile(path string, v any, mode fs.FileMode, replace bool) (err error
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	d, err := os.Open(dir) //nolint:gosec // as above
+	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}

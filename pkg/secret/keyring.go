@@ -60,7 +60,7 @@ func newKeyring(keys []runtimeKey, current uint8) *Keyring {
 
 func newRuntimeKey(keyID uint8, now time.Time) runtimeKey {
 	k := runtimeKey{id: keyID, created: now.UTC().Truncate(time.Second)}
-	rand.Read(k.secret[:]) //nolint:errcheck // crypto/rand.Read never fails since Go 1.24: it ends the process instead
+	rand.Read(k.secret[:]) // never fails: since Go 1.24 it ends the process instead
 	return k
 }
 

@@ -77,13 +77,13 @@ func Seal(recipients []PublicKey, aad AAD, plaintext []byte) (Sealed, error) {
 		return Sealed{}, err
 	}
 	var dek [dekLen]byte
-	rand.Read(dek[:]) //nolint:errcheck // crypto/rand.Read never fails since Go 1.24: it ends the process instead
+	rand.Read(dek[:]) // never fails: since Go 1.24 it ends the process instead
 	defer clear(dek[:])
 	aead, err := newGCM(dek[:])
 	if err != nil {
 		return Sealed{}, err
 	}
-	s := Sealed{Ciphertext: aead.Seal(nil, nil, plaintext, place), Wraps: make([]Wrap, 0, len(recipients))}
+	s := Sealed{Ciphertext: aead.Seal(nil, nil, plaintext, place), Wraps: make([]Wrap, 0, len(recipients))} //nolint:gosec // no nonce is given: newGCM draws a random one
 	for _, r := range recipients {
 		if r.Purpose != aad.Purpose && r.Purpose != PurposeRecovery {
 			return Sealed{}, fmt.Errorf("%w: key %s is for %q, the value for %q", ErrPurpose, r.KeyID, r.Purpose, aad.Purpose)

@@ -242,7 +242,7 @@ func TestPrintingDoesNotShowKeys(t *testing.T) {
 	}
 	printed := fmt.Sprintf("%v %+v %#v %s %v %+v %#v %v", k, k, k, k, ring, ring, ring, ring.Tenant(id.NewTenant()))
 	for _, secret := range [][]byte{raw, ring.keys[0].secret[:]} {
-		for _, form := range []string{strings.Trim(fmt.Sprint(secret[:8]), "[]"), fmt.Sprintf("%x", secret[:8])} {
+		for _, form := range []string{strings.Trim(fmt.Sprintf("%d", secret[:8]), "[]"), fmt.Sprintf("%x", secret[:8])} {
 			if strings.Contains(printed, form) {
 				t.Errorf("a secret in %s", printed)
 			}
