@@ -26,8 +26,11 @@ type RequestOptions struct {
 	// CreatedAt is when the request first came in. It is sealed with it and handed in again on every hop, so that a login or a
 	// consent that is younger counts as made for this request.
 	CreatedAt time.Time
-	// Development is true for tenants of type DEVELOPMENT.
+	// Development is true for tenants of type DEVELOPMENT. No rule here is looser for them: the one thing that differs, plain http
+	// under `.localhost`, was decided when the client's redirect URIs were parsed.
 	Development bool
+	// RegistrationClosed is true when people may not register themselves; prompt=create is then refused.
+	RegistrationClosed bool
 	// Scopes are the scopes that every client of the tenant may ask for; nil means StandardScopes.
 	Scopes oauth2.Scopes
 	// DefaultAudience is the `resource` that every client may name.
@@ -169,7 +172,7 @@ func (r *AuthorizationRequest) fill(p oauth2.Params, c *oauth2.Client, o Request
 			return err
 		}
 	}
-	return r.parseOpenID(p)
+	return r.parseOpenID(p, o)
 }
 
 // parseResponse checks response_type, response_mode and the client's right to the grant behind them.
@@ -232,13 +235,17 @@ func resolveScopes(raw string, c *oauth2.Client, tenant oauth2.Scopes) (oauth2.S
 }
 
 // parseOpenID reads the parameters of OpenID Connect Core section 3.1.2.1. They mean the same in a plain OAuth request.
-func (r *AuthorizationRequest) parseOpenID(p oauth2.Params) error {
+func (r *AuthorizationRequest) parseOpenID(p oauth2.Params, o RequestOptions) error {
 	if r.Nonce = p.Get(ParamNonce); len(r.Nonce) > maxEchoBytes {
 		return oauth2.InvalidRequest("nonce is too long")
 	}
 	var err error
 	if r.Prompt, err = ParsePrompt(p.Get(ParamPrompt)); err != nil {
 		return err
+	}
+	if o.RegistrationClosed && r.Prompt.Has(PromptCreate) {
+		// As for any value that prompt_values_supported does not list (Initiating User Registration section 4.1).
+		return oauth2.InvalidRequest("prompt create is not supported: nobody may register here")
 	}
 	if r.MaxAge, err = parseMaxAge(p.Get(ParamMaxAge)); err != nil {
 		return err

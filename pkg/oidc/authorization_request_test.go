@@ -266,6 +266,19 @@ func TestLenience(t *testing.T) {
 	}
 }
 
+func TestRegistrationClosed(t *testing.T) {
+	o := options()
+	o.RegistrationClosed = true
+	c := newClient(t)
+	_, _, err := ParseAuthorizationRequest(request(t, map[string]string{"prompt": "create"}), only(c), o)
+	if redirect, ok := errors.AsType[*oauth2.RedirectError](err); !ok || redirect.Err.Code != oauth2.CodeInvalidRequest {
+		t.Errorf("prompt=create: %v", err)
+	}
+	if _, _, err := ParseAuthorizationRequest(request(t, map[string]string{"prompt": "login"}), only(c), o); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRespond(t *testing.T) {
 	r := parse(t, newClient(t), map[string]string{"redirect_uri": callback + "?x=1"})
 	want := callback + "?x=1&code=abc&state=st&iss=https%3A%2F%2Fhooli.ppvc.example"
