@@ -18,6 +18,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/secret"
+	"github.com/tenantry/tenantry/pkg/snapshot"
 )
 
 // ErrUnavailable is wrapped by every error that says Redis did not answer, or answered what it should not.
@@ -25,14 +26,8 @@ var ErrUnavailable = errors.New("grant: runtime Redis is unavailable")
 
 // Config says how to reach the runtime Redis.
 type Config struct {
-	// RedisURL is redis://, rediss:// or unix://; see redis.ParseURL. Several addresses make a cluster client.
+	// RedisURL is the address as snapshot.Connect reads it: redis://, rediss://, unix:// or cluster+redis://.
 	RedisURL string
-	// Cluster asks for the cluster protocol at RedisURL.
-	Cluster bool
-	// Timeout bounds dialling, and each read and write; zero is 150 ms. A call is tried at most twice.
-	Timeout time.Duration
-	// PoolSize bounds the connections; zero is ten per processor.
-	PoolSize int
 	// Keyring seals what is stored. Required.
 	Keyring *secret.Keyring
 	// Revocations reads revocations from the system of record when Redis lost its marks. A Store that never calls Revoked needs none.
@@ -63,43 +58,17 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Keyring == nil {
 		return nil, errors.New("grant: a keyring is required")
 	}
-	opt, err := redis.ParseURL(cfg.RedisURL)
+	rdb, err := snapshot.Connect(cfg.RedisURL)
 	if err != nil {
-		return nil, fmt.Errorf("grant: redis URL: %w", err)
+		return nil, fmt.Errorf("grant: runtime Redis: %w", err)
 	}
-	timeout := cfg.Timeout
-	if timeout <= 0 {
-		timeout = 150 * time.Millisecond
-	}
-	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = timeout, timeout, timeout
-	opt.PoolTimeout = 2 * timeout
-	opt.MaxRetries = 1
-	opt.MinRetryBackoff, opt.MaxRetryBackoff = time.Millisecond, 10*time.Millisecond
-	opt.ContextTimeoutEnabled = true
-	if cfg.PoolSize > 0 {
-		opt.PoolSize = cfg.PoolSize
-	}
-	s := &Store{keyring: cfg.Keyring, source: cfg.Revocations, log: cfg.Logger}
+	s := &Store{rdb: rdb, keyring: cfg.Keyring, source: cfg.Revocations, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Cluster {
-		s.rdb = redis.NewClusterClient(clusterOptions(opt))
-	} else {
-		s.rdb = redis.NewClient(opt)
 	}
 	// Marks written by a process that died with some of them unsent are found again by reading the database once per tenant.
 	s.distrust.Store(time.Now().UnixMilli())
 	return s, nil
-}
-
-func clusterOptions(o *redis.Options) *redis.ClusterOptions {
-	return &redis.ClusterOptions{
-		Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
-		DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout, PoolTimeout: o.PoolTimeout,
-		MaxRetries: o.MaxRetries, MinRetryBackoff: o.MinRetryBackoff, MaxRetryBackoff: o.MaxRetryBackoff,
-		ContextTimeoutEnabled: true, PoolSize: o.PoolSize, MaxRedirects: 3,
-	}
 }
 
 // Close ends the connections. Marks that could not be written yet are in the database and are read again by others.

@@ -5,7 +5,6 @@ package web
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -75,13 +74,7 @@ func (m *Metrics) Count(service string, class int) uint64 {
 	return n
 }
 
-// ServeHTTP answers with the Prometheus text exposition format (version 0.0.4), for the admin listener.
-func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	m.WriteTo(w) //nolint:errcheck // the scraper is gone
-}
-
-// WriteTo writes the exposition format.
+// WriteTo writes the Prometheus text exposition format (version 0.0.4), for the admin listener.
 func (m *Metrics) WriteTo(w io.Writer) (int64, error) {
 	m.mu.Lock()
 	routes := slices.Clone(m.routes)

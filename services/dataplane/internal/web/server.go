@@ -17,10 +17,6 @@ import (
 	"github.com/tenantry/tenantry/pkg/snapshot"
 )
 
-// MaxHeaderBytes is what the listener in front of a Server should allow for the request line and headers together
-// (http.Server.MaxHeaderBytes): an authorization request with every parameter at its bound fits, an attack on memory does not.
-const MaxHeaderBytes = 48 << 10
-
 // Tenants finds the tenant of a request. *snapshot.Cache is the one that services use.
 type Tenants interface {
 	// Lookup finds the active tenant of a raw Host header. snapshot.ErrUnknownHost and snapshot.ErrUnavailable are told apart.
@@ -306,7 +302,7 @@ func (s *Server) finish(r *http.Request, q *Request, from origin, err error) {
 	}
 	var buf [14 + maxNotes]slog.Attr
 	a := append(buf[:0],
-		slog.String("service", s.cfg.Service),
+		slog.String("component", s.cfg.Service),
 		slog.String("method", knownMethod(r.Method)),
 		slog.String("route", q.route.Path),
 		slog.Int("status", status),

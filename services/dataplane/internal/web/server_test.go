@@ -280,7 +280,7 @@ func TestOneEventPerRequestWithoutSecrets(t *testing.T) {
 		t.Fatalf("%d events for %d requests", len(all), len(do))
 	}
 	for i, e := range all {
-		if e["msg"] != "request" || e["service"] != "token" || e["request_id"] == "" || e["status"] == nil || e["took"] == nil {
+		if e["msg"] != "request" || e["component"] != "token" || e["request_id"] == "" || e["status"] == nil || e["took"] == nil {
 			t.Errorf("event %d: %v", i, e)
 		}
 	}

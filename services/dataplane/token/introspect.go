@@ -1,0 +1,116 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/services/dataplane/internal/web"
+	"github.com/tenantry/tenantry/services/identity"
+)
+
+var inactive = []byte(oidc.Inactive)
+
+// introspect says whether a token is alive (RFC 7662). Confidential clients of the tenant may ask about any of its access tokens,
+// since resource servers are such clients, and about their own refresh tokens. Everything else, another tenant's token above all, is
+// inactive and nothing more.
+func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Request) error {
+	params, err := web.ReadForm(w, r)
+	if err != nil {
+		return err
+	}
+	client, err := s.authenticate(w, r, q, params)
+	if err != nil {
+		return err
+	}
+	if client.Public {
+		// Section 2.1: the endpoint must be protected, or it would tell a thief which tokens are worth having.
+		return oauth2.UnauthorizedClient("a public client may not introspect")
+	}
+	text := params.Get(oauth2.ParamToken)
+	if text == "" {
+		return oauth2.InvalidRequest("token is missing")
+	}
+	if grantID, generation, ok := parseRefresh(s.keyring.Tenant(q.Tenant.ID), text, client.UID); ok {
+		return s.introspectRefresh(w, r, q, client, grantID, generation)
+	}
+	token, err := verifyAccess(q.Tenant, text, q.Start)
+	if err != nil {
+		web.WriteJSON(w, http.StatusOK, inactive)
+		return nil //nolint:nilerr // section 2.2: an answer, not an error
+	}
+	revoked, err := s.grants.Revoked(r.Context(), q.Tenant.ID, q.Start, token.claims.ID, token.claims.SessionID, token.claims.GrantID)
+	if err != nil {
+		return grantsError(err)
+	}
+	if revoked {
+		web.WriteJSON(w, http.StatusOK, inactive)
+		return nil
+	}
+	buf := payloads.Get().(*[]byte)
+	defer payloads.Put(buf)
+	body := oidc.AppendIntrospection((*buf)[:0], token.payload)
+	*buf = body[:0]
+	web.WriteJSON(w, http.StatusOK, body)
+	return nil
+}
+
+// refreshInfo is the answer for a live refresh token (section 2.2).
+type refreshInfo struct {
+	Active   bool   `json:"active"`
+	ClientID string `json:"client_id"`
+	Issuer   string `json:"iss"`
+	Subject  string `json:"sub"`
+	Scope    string `json:"scope"`
+	Issued   int64  `json:"iat"`
+	Expire   int64  `json:"exp"`
+	Org      string `json:"org"`
+	Tenant   string `json:"tnt"`
+	TokenUse string `json:"token_use"`
+}
+
+func (s *Service) introspectRefresh(w http.ResponseWriter, r *http.Request, q *web.Request, c *oauth2.Client, grantID id.Grant, generation int) error {
+	ctx, cancel := context.WithTimeout(r.Context(), s.timeout)
+	defer cancel()
+	f, err := s.identity.Family(ctx, ref(q.Tenant), grantID)
+	if err != nil && !errors.Is(err, identity.ErrNotFound) {
+		return storeError(err, nil)
+	}
+	expire := familyEnd(&f, c)
+	if err != nil || f.Client != c.UID || !f.RevokeTime.IsZero() || f.Generation != generation || !q.Start.Before(expire) {
+		web.WriteJSON(w, http.StatusOK, inactive)
+		return nil
+	}
+	body, err := json.Marshal(refreshInfo{
+		Active: true, ClientID: c.ID, Issuer: q.Tenant.Issuer, Subject: f.User.String(), Scope: oauth2.Scopes(f.Scopes).String(),
+		Issued: f.RotateTime.Unix(), Expire: expire.Unix(), Org: q.Tenant.Org.String(), Tenant: q.Tenant.ID.String(), TokenUse: "refresh",
+	})
+	if err != nil {
+		return err
+	}
+	web.WriteJSON(w, http.StatusOK, body)
+	return nil
+}
+
+// familyEnd is when a family's newest token stops working if nothing happens.
+func familyEnd(f *identity.Family, c *oauth2.Client) time.Time {
+	end := f.ExpireTime
+	if c.RefreshTTL > 0 {
+		if idle := f.RotateTime.Add(c.RefreshTTL); idle.Before(end) {
+			end = idle
+		}
+	}
+	if c.RefreshAbsoluteTTL > 0 {
+		if absolute := f.CreateTime.Add(c.RefreshAbsoluteTTL); absolute.Before(end) {
+			end = absolute
+		}
+	}
+	return end
+}

@@ -1,0 +1,91 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package token
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/services/dataplane/internal/web"
+	"github.com/tenantry/tenantry/services/identity"
+)
+
+// errToken is one answer for every token that does not count here.
+var errToken = oauth2.InvalidToken("the access token is not valid")
+
+// userinfo is the UserInfo endpoint (OpenID Connect Core section 5.3), by GET and by POST, with the token in the header or, by POST,
+// in the form.
+func (s *Service) userinfo(w http.ResponseWriter, r *http.Request, q *web.Request) error {
+	var body oauth2.Params
+	if r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), web.MediaTypeForm) {
+		var err error
+		if body, err = web.ReadForm(w, r); err != nil {
+			return err
+		}
+	}
+	authorization, err := oneHeader(r, "Authorization")
+	if err != nil {
+		return err
+	}
+	text, err := oauth2.ParseBearer(authorization, body)
+	if err != nil {
+		return err
+	}
+	token, err := verifyAccess(q.Tenant, text, q.Start)
+	if err != nil {
+		return errToken.WithCause(err)
+	}
+	c := &token.claims
+	q.Note(slog.String("client_id", c.ClientID))
+	user, err := id.ParseUser(c.Subject)
+	if err != nil || c.TokenUse != oidc.TokenUseUser {
+		return errToken // a client's own token is about no user
+	}
+	scopes := c.Scopes()
+	if !scopes.Contains(oidc.ScopeOpenID) {
+		return oauth2.InsufficientScope(oidc.ScopeOpenID)
+	}
+	revoked, err := s.grants.Revoked(r.Context(), q.Tenant.ID, q.Start, c.ID, c.SessionID, c.GrantID)
+	if err != nil {
+		return grantsError(err)
+	}
+	if revoked {
+		return errToken
+	}
+	in := oidc.UserInfoInput{Subject: c.Subject, Scopes: scopes}
+	if in.User, err = s.user(r.Context(), q, user, c); err != nil {
+		return err
+	}
+	if g, err := id.ParseGrant(c.GrantID); err == nil {
+		in.Claims = s.grants.UserInfoClaims(r.Context(), q.Tenant.ID, g)
+	}
+	web.WriteJSON(w, http.StatusOK, oidc.BuildUserInfo(in))
+	return nil
+}
+
+// user reads the user's claims. With the database away the answer is what the token itself says: `sub` and roles (PROMISES.md
+// section 3), which is never wrong, only less.
+func (s *Service) user(ctx context.Context, q *web.Request, user id.User, c *oidc.AccessTokenClaims) (oidc.UserClaims, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	u, err := s.identity.GetUser(ctx, ref(q.Tenant), user)
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		return oidc.UserClaims{}, errToken
+	case errors.Is(err, context.Canceled):
+		return oidc.UserClaims{}, err
+	case err != nil:
+		q.Note(slog.String("degraded", "user store is away"))
+		s.log.WarnContext(ctx, "userinfo from the token alone", slog.String("request_id", q.ID), slog.String("cause", err.Error()))
+		return oidc.UserClaims{Roles: c.Roles, Groups: c.Groups}, nil
+	case !u.CanLogIn():
+		return oidc.UserClaims{}, errToken
+	}
+	return userClaims(&u), nil
+}
