@@ -47,6 +47,8 @@ type Tenant struct {
 	layer   *compiledLayer
 	serving bool // tenant and org are active
 
+	ringNumber uint32
+
 	lazyState
 	cached
 }
