@@ -142,7 +142,10 @@ func (w *Watcher) saw(tenant id.Tenant, s seenChange) {
 		if x.version > s.version {
 			return false
 		}
-		x.ch <- s
+		select {
+		case x.ch <- s:
+		default: // told already
+		}
 		return true
 	})
 	if len(rest) == 0 {
@@ -207,20 +210,9 @@ func (w *Watcher) WaitEverywhere(ctx context.Context, tenant id.Tenant, version 
 	if err != nil {
 		return err
 	}
-	for s.at == (streamID{}) {
-		// Announced before we looked, or about to be: the end of the lane is not before it once it is announced, and a replica that
-		// is there has applied it.
-		end, err := w.rdb.XRevRangeN(ctx, laneKey(s.lane), "+", "-", 1).Result()
-		if err == nil && len(end) == 1 {
-			s.at, _ = parseStreamID(end[0].ID)
-			break
-		}
-		if err == nil {
-			break // an empty lane: nothing to apply
-		}
-		sleep(ctx, fleetEvery)
-		if ctx.Err() != nil {
-			return ctx.Err()
+	if s.at == (streamID{}) {
+		if s, err = w.locate(ctx, tenant, s); err != nil {
+			return err
 		}
 	}
 	for {
@@ -230,6 +222,40 @@ func (w *Watcher) WaitEverywhere(ctx context.Context, tenant id.Tenant, version 
 		sleep(ctx, fleetEvery)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+	}
+}
+
+// locate finds a position that is not before the announcement of a change which was found in Redis itself: the announcement if it
+// is about to come, else, when it came before this Watcher followed, the end of its lane.
+func (w *Watcher) locate(ctx context.Context, tenant id.Tenant, s seenChange) (seenChange, error) {
+	const patience = 500 * time.Millisecond
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	x := &changeWaiter{version: s.version, ch: make(chan seenChange, 1)}
+	w.mu.Lock()
+	w.waiters[tenant] = append(w.waiters[tenant], x)
+	if seen, ok := w.recent[tenant]; ok && seen.version >= s.version {
+		x.ch <- seen
+	}
+	w.mu.Unlock()
+	defer w.unwait(tenant, x)
+	select {
+	case seen := <-x.ch:
+		return seen, nil
+	case <-soon.Done():
+	}
+	for {
+		end, err := w.rdb.XRevRangeN(ctx, laneKey(s.lane), "+", "-", 1).Result()
+		if err == nil {
+			if len(end) == 1 {
+				s.at, _ = parseStreamID(end[0].ID) // Redis prints ids that parse
+			}
+			return s, nil
+		}
+		sleep(ctx, fleetEvery)
+		if ctx.Err() != nil {
+			return s, ctx.Err()
 		}
 	}
 }
