@@ -91,13 +91,13 @@ var judge = `
 		UPDATE refresh_families f SET revoke_time = $4, revoke_reason = 'reuse'
 		WHERE f.tenant_id = $1 AND f.grant_id = $2 AND f.client_id = $3 AND f.revoke_time IS NULL
 			AND f.expire_time > $4 AND f.rotate_time > $7 AND f.create_time > $8
-			AND NOT (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
+			AND f.pool_id = $11 AND NOT (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
 		RETURNING f.grant_id
 	), r AS (
 		INSERT INTO revocations AS v (tenant_id, kind, subject, until, create_time)
 		SELECT $1, 'gnt', $9, $10, $4 FROM f
 		ON CONFLICT (tenant_id, kind, subject) DO UPDATE SET until = greatest(v.until, excluded.until)
-		RETURNING ` + appendAudit(11) + `
+		RETURNING ` + appendAudit(12) + `
 	)
 	SELECT FROM f`
 
@@ -130,7 +130,7 @@ func (s *Store) Rotate(ctx context.Context, ref TenantRef, op Op, r Rotation) (R
 
 func (s *Store) judge(ctx context.Context, ref TenantRef, op Op, r Rotation, args []any) error {
 	gnt := r.Grant.String()
-	args = append(append(args, gnt, micro(op.Now).Add(maxAccessLife)), event(ref, op, ActionGrantRevoked, gnt, reuseDetails)...)
+	args = append(append(args, gnt, micro(op.Now).Add(maxAccessLife), uuid(ref.Pool)), event(ref, op, ActionGrantRevoked, gnt, reuseDetails)...)
 	if err := s.one(ctx, ref, judge, args); err != nil {
 		return err
 	}
