@@ -61,7 +61,7 @@ func (s *Store) GetUser(ctx context.Context, ref TenantRef, user id.User) (User,
 func (s *Store) ListUsers(ctx context.Context, ref TenantRef, p UserPage) ([]User, error) {
 	after, order := `m.user_id > $3`, `ASC`
 	if p.Descending {
-		after, order = `($3 = '00000000-0000-0000-0000-000000000000' OR m.user_id < $3)`, `DESC`
+		after, order = `($3 = '00000000-0000-0000-0000-000000000000'::uuid OR m.user_id < $3)`, `DESC`
 	}
 	return many(ctx, s, ref, `
 		SELECT `+fullUser+ofTenant+` AND `+after+`
