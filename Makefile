@@ -22,14 +22,13 @@ help: ## Show this list
 	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Start all of Tenantry here, with sample apps: no Docker, Ctrl-C stops it, data is kept
+run: bin/tenantry ## Start all of Tenantry here, with sample apps: no Docker, Ctrl-C stops it, data is kept
 	@tools/servers.sh
-	@mkdir -p bin && CGO_ENABLED=0 $(GO) build -o bin/ ./services/cmd/tenantry ./examples/piedpiper
+	@CGO_ENABLED=0 $(GO) build -o bin/ ./examples/piedpiper
 	@bin/tenantry dev
 
 .PHONY: reset
-reset: ## Throw away the data of `make run`
-	@mkdir -p bin && CGO_ENABLED=0 $(GO) build -o bin/ ./services/cmd/tenantry
+reset: bin/tenantry ## Throw away the data of `make run`
 	@bin/tenantry dev reset
 
 .PHONY: build
@@ -41,21 +40,24 @@ build: ## Build static binaries into bin/
 
 # `tenantry dev exec` gives the command one throw-away PostgreSQL, so that not every package starts its own. What a test
 # needs more (Redis, a browser) it starts itself. With CI set, a missing program is a failure and not a skipped test.
-WITH_SERVERS = bin/tenantry dev exec --
+WITH_SERVERS = $(if $(wildcard services/cmd/tenantry),bin/tenantry dev exec --)
 TESTFLAGS   ?=
 
+.PHONY: bin/tenantry
+bin/tenantry: # whose own dependencies Go knows best
+	@mkdir -p bin
+	@[ ! -d services/cmd/tenantry ] || CGO_ENABLED=0 $(GO) build -o bin/ ./services/cmd/tenantry
+
 .PHONY: test
-test: ## Run every test on real PostgreSQL, Redis and Chromium; installs what is missing (TESTFLAGS=-run=Name)
+test: bin/tenantry ## Run every test on real PostgreSQL, Redis and Chromium; installs what is missing (TESTFLAGS=-run=Name)
 	@tools/servers.sh --browser
-	@mkdir -p bin && CGO_ENABLED=0 $(GO) build -o bin/ ./services/cmd/tenantry
 	$(WITH_SERVERS) $(GO) test $(TESTFLAGS) work
 
 BENCH ?= .
 
 .PHONY: bench
-bench: ## Measure: every benchmark, one package after the other (BENCH=Provision for some)
+bench: bin/tenantry ## Measure: every benchmark, one package after the other (BENCH=Provision for some)
 	@tools/servers.sh
-	@mkdir -p bin && CGO_ENABLED=0 $(GO) build -o bin/ ./services/cmd/tenantry
 	$(WITH_SERVERS) $(GO) test -p 1 -timeout 60m -run '^$$' -bench '$(BENCH)' -benchmem work
 
 .PHONY: lint
