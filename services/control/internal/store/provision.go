@@ -1,0 +1,157 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/services/control/internal/tenancy"
+)
+
+// Ground is what a provision must know before it can decide anything, read in one round trip.
+type Ground struct {
+	Org               tenancy.Org // slug, display name, state, base domain, default audience, regions and config_version
+	Reserved          bool        // one of the labels is reserved by the org
+	Blueprint         id.Blueprint
+	BlueprintRevision int    // the published one; 0 for none
+	LayerDigest       []byte // of that revision
+	SlugTaken         bool
+	Answer            *Answer // what was answered to the request id before
+}
+
+// Ground reads it for a slug and labels, a blueprint by id or slug, and a caller's request id (empty for none).
+func (s *Store) Ground(ctx context.Context, org id.Org, slug string, labels []string, bp id.Blueprint, bpSlug string, caller id.APIKey, method, requestID string) (g Ground, err error) {
+	var request *string
+	if requestID != "" {
+		request = &requestID
+	}
+	err = s.one(ctx, org, false, func(r pgx.Rows) error {
+		var a Answer
+		var hash []byte
+		var blueprint *id.Blueprint
+		var revision *int
+		var op *id.Operation
+		var answered *time.Time
+		o := &g.Org
+		if err := r.Scan(&o.ID, &o.Slug, &o.DisplayName, &o.State, &o.BaseDomain, &o.DefaultAudience, &o.AllowedRegions, &o.ConfigVersion,
+			&g.Reserved, &g.SlugTaken, &blueprint, &revision, &g.LayerDigest, &op, &a.Tenant, &hash, &a.Operation.Answer, &answered); err != nil {
+			return err
+		}
+		if blueprint != nil {
+			g.Blueprint, g.BlueprintRevision = *blueprint, *revision
+		}
+		if op != nil {
+			a.ID, a.Org, a.Caller, a.Method, a.RequestID, a.CreateTime = *op, org, caller, method, requestID, *answered
+			copy(a.BodyHash[:], hash)
+			g.Answer = &a
+		}
+		return nil
+	}, `SELECT o.id, o.slug, o.display_name, o.state, o.base_domain, o.default_audience, o.allowed_regions, o.config_version,
+			o.reserved_labels && $3, EXISTS (SELECT FROM tenants WHERE org_id = $1 AND slug = $2), b.id, b.revision, b.layer_digest,
+			p.id, COALESCE(p.tenant_id, '00000000-0000-0000-0000-000000000000'), p.body_hash, p.answer, p.create_time
+		FROM orgs o
+		LEFT JOIN blueprints b ON b.org_id = o.id AND (b.id = $4 OR b.slug = $5)
+		LEFT JOIN operations p ON p.caller = $6 AND p.method = $7 AND p.request_id = $8::text::uuid
+		WHERE o.id = $1`, org, slug, labels, bp, bpSlug, caller, method, request)
+	return g, err
+}
+
+// NewTenant is everything that a provision writes.
+type NewTenant struct {
+	Tenant      tenancy.Tenant // config_version 1
+	Clients     []tenancy.Client
+	APIKeys     []tenancy.APIKey
+	SigningKeys []tenancy.SigningKey
+	WantRSA     bool
+	Record      Record // its hosts have claim version 0: they are claimed in the same transaction
+	Regions     []string
+	Seed        []byte // for the identity database; nil for none
+	Event       tenancy.AuditEvent
+	Answer      Answer
+}
+
+// Provision writes a new tenant, completely or not at all, in one round trip: a batch is one implicit transaction. Inside it the org
+// must still be active, the blueprint at the revision that the tenant was rendered from, and every hostname free; else everything is
+// rolled back and the reason answered.
+func (s *Store) Provision(ctx context.Context, org id.Org, n *NewTenant) error {
+	b := &pgx.Batch{}
+	b.Queue(setOrg, org.UUID())
+	if err := n.queue(b, org); err != nil {
+		return err
+	}
+	return refusal(s.pool.SendBatch(ctx, b).Close())
+}
+
+// Provision is the same as a part of a longer transaction.
+func (t *Tx) Provision(n *NewTenant) error {
+	b := &pgx.Batch{}
+	if err := n.queue(b, t.org); err != nil {
+		return err
+	}
+	return refusal(t.tx.SendBatch(t.ctx, b).Close())
+}
+
+func (n *NewTenant) queue(b *pgx.Batch, org id.Org) error {
+	t := &n.Tenant
+	// First, so that the slower of two calls with one request id learns of the other before anything else can be in its way.
+	queueAnswer(b, org, n.Answer)
+	names := hostNames(t.Hosts)
+	b.Queue(`WITH claim AS (
+			INSERT INTO hostnames AS h (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4::timestamptz FROM unnest($1::text[]) n
+			ON CONFLICT (hostname) DO UPDATE SET org_id = excluded.org_id, tenant_id = excluded.tenant_id, kind = 1, claim_version = h.claim_version + 1,
+				claimed_at = excluded.claimed_at, released_at = NULL, hold_until = NULL
+			WHERE h.org_id = '00000000-0000-0000-0000-000000000000' AND (h.hold_until IS NULL OR h.hold_until <= $4::timestamptz)
+			RETURNING 1
+		) SELECT tenantry_require((SELECT count(*) FROM claim) = cardinality($1::text[]), 'HOSTNAME_UNAVAILABLE'),
+			tenantry_require(EXISTS (SELECT FROM orgs WHERE id = $2 AND state = 1), 'ORG_SUSPENDED'),
+			tenantry_require($6 = 0 OR EXISTS (SELECT FROM blueprints WHERE org_id = $2 AND id = $5 AND revision = $6), 'CONCURRENT_CHANGE')`,
+		names, org, t.ID, t.CreateTime, t.Blueprint, n.followed())
+	b.Queue(`INSERT INTO tenants (org_id, id, slug, display_name, type, region, state, blueprint_id, blueprint_revision, blueprint_pin, pool_id,
+			issuer, hosts, plan, entitlements, owner_email, owner_id, app_metadata, internal_metadata, overrides, theme, parameters, labels,
+			annotations, audit_seq, audit_hash, create_time, update_time)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $27)`,
+		org, t.ID, t.Slug, t.DisplayName, t.Type, t.Region, t.State, t.Blueprint, t.BlueprintRevision, t.BlueprintPin, t.Pool, t.Issuer, names,
+		t.Plan, list(t.Entitlements), t.OwnerEmail, t.Owner, object(t.AppMetadata), object(t.InternalMetadata), t.Overrides, t.Theme,
+		t.Parameters, notNil(t.Labels), notNil(t.Annotations), n.Event.Sequence, n.Event.Hash, t.CreateTime)
+	for _, c := range n.Clients {
+		b.Queue(`INSERT INTO clients (org_id, tenant_id, id, slug, settings, secrets, config_version, create_time, update_time)
+			VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)`, org, t.ID, c.ID, c.Slug, c.ClientSettings, secretRows(c.Secrets), t.CreateTime)
+	}
+	queueKeys(b, org, t.ID, n.APIKeys)
+	if err := queueSigningKeys(b, org, t.ID, n.SigningKeys); err != nil {
+		return err
+	}
+	if len(t.Roles) > 0 {
+		ids, roles, titles, defaults := make([]id.Role, len(t.Roles)), make([]string, len(t.Roles)), make([]string, len(t.Roles)), make([]bool, len(t.Roles))
+		for i, r := range t.Roles {
+			ids[i], roles[i], titles[i], defaults[i] = r.ID, r.Name, r.DisplayName, r.Default
+		}
+		b.Queue(`INSERT INTO tenant_roles (org_id, tenant_id, id, name, display_name, is_default)
+			SELECT $1, $2, r.* FROM unnest($3::uuid[], $4::text[], $5::text[], $6::boolean[]) r`, org, t.ID, ids, roles, titles, defaults)
+	}
+	if n.WantRSA {
+		b.Queue(`INSERT INTO rsa_wanted (org_id, tenant_id, create_time) VALUES ($1, $2, $3)`, org, t.ID, t.CreateTime)
+	}
+	// The claim versions were drawn a moment ago, in this transaction.
+	b.Queue(`INSERT INTO snapshots (subject, org_id, kind, config_version, body, hosts, host_claims, host_live, update_time)
+		SELECT $1, $2, $3, 1, $4, $5, array_agg(h.claim_version ORDER BY array_position($5::text[], h.hostname)), array_agg(true), $6
+		FROM hostnames h WHERE h.hostname = ANY($5::text[])`, t.ID, org, KindTenant, n.Record.Body, names, t.CreateTime)
+	queueOutbox(b, org, t.ID, n.Regions, Interactive, t.CreateTime)
+	if n.Seed != nil {
+		b.Queue(`INSERT INTO identity_seeds (tenant_id, org_id, payload, create_time) VALUES ($1, $2, $3, $4)`, t.ID, org, n.Seed, t.CreateTime)
+	}
+	queueEvent(b, n.Event)
+	return nil
+}
+
+// followed is the revision that the blueprint must still be at; 0 for a pinned tenant.
+func (n *NewTenant) followed() int {
+	if n.Tenant.BlueprintPin > 0 || n.Tenant.Blueprint.IsZero() {
+		return 0
+	}
+	return n.Tenant.BlueprintRevision
+}
