@@ -207,7 +207,7 @@ func (l *life) openCache(cfg Config, verifier *snapshot.Verifier, deps Deps) (*s
 	if err != nil {
 		return nil, fmt.Errorf("token: snapshots: %w", err)
 	}
-	l.start = append(l.start, cache.Start)
+	l.start = append(l.start, func() { cache.Start(context.Background()) }) // until Stop, not until some request's context ends
 	l.ends(cache.Stop)
 	return cache, nil
 }

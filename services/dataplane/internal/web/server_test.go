@@ -20,6 +20,8 @@ import (
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
+	"github.com/tenantry/tenantry/services/dataplane/internal/dptest"
 )
 
 // tenants is a cache with the hosts that a test wants; everything else is unknown.
@@ -89,8 +91,14 @@ type rig struct {
 
 func newRig(t *testing.T, edit func(*Config)) *rig {
 	t.Helper()
+	world := dptest.New(t)
+	org := world.Org("piedpiper")
+	app := world.Public(func(c *snapshotv1.Client) { c.CorsOrigins = []string{"https://app.example"} })
 	r := &rig{log: new(events), tenants: &tenants{
-		hosts: map[string]*snapshot.Tenant{hooli: {ID: id.NewTenant()}, raviga: {ID: id.NewTenant()}},
+		hosts: map[string]*snapshot.Tenant{
+			hooli:  world.Tenant(t, org, "hooli", func(c *snapshotv1.TenantSnapshot) { c.Clients = append(c.Clients, app) }),
+			raviga: world.Tenant(t, org, "raviga", nil),
+		},
 		err:   map[string]error{broken: fmt.Errorf("redis: %w", snapshot.ErrUnavailable), "bug.example.com": errors.New("bug")},
 	}}
 	cfg := Config{Service: "token", Tenants: r.tenants, Logger: slog.New(slog.NewJSONHandler(r.log, nil))}
@@ -393,8 +401,12 @@ func TestEndlessBodyIsCutOff(t *testing.T) {
 func TestCORS(t *testing.T) {
 	r := newRig(t, nil)
 	pre := []string{"Origin", "https://app.example", "Access-Control-Request-Method", "POST"}
-	if w := r.do("OPTIONS", hooli, "/form", "", pre...); w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "" || w.Header().Get("Vary") != "Origin" {
-		t.Errorf("stranger's preflight: %d %v", w.Code, w.Header())
+	if w := r.do("OPTIONS", hooli, "/form", "", pre...); w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "https://app.example" ||
+		w.Header().Get("Access-Control-Allow-Methods") != "POST" || w.Header().Get("Vary") != "Origin" {
+		t.Errorf("preflight: %d %v", w.Code, w.Header())
+	}
+	if w := r.do("OPTIONS", raviga, "/form", "", pre...); w.Code != 204 || w.Header().Get("Access-Control-Allow-Origin") != "" || w.Header().Get("Vary") != "Origin" {
+		t.Errorf("preflight at another tenant: %d %v", w.Code, w.Header())
 	}
 	if w := r.do("OPTIONS", hooli, "/say", "", "Origin", "https://anybody.example", "Access-Control-Request-Method", "GET"); w.Code != 204 ||
 		w.Header().Get("Access-Control-Allow-Origin") != "*" || w.Header().Get("Access-Control-Allow-Methods") != "GET, HEAD" {
