@@ -13,9 +13,11 @@ import (
 // cached is what a cache keeps in each Tenant, so that a hot lookup reads few objects.
 type cached struct {
 	flags     atomic.Uint32
+	serving   bool          // tenant and org are active
 	confirmed atomic.Uint64 // Cache.generation under which the version was last known to be current
 	maxAge    int64         // MaxConfigAge in milliseconds
 
+	org     *compiledOrg // what it is compiled with
 	orgDep  *dependency[compiledOrg]
 	ringDep *dependency[ringTable] // nil without a ring table
 	ring    atomic.Pointer[ringTable]

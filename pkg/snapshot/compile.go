@@ -183,8 +183,9 @@ func compileTenant(body []byte, core *snapshotv1.TenantSnapshot, layer *compiled
 		ConfigVersion: core.GetConfigVersion(), OrgVersion: org.version, LayerDigest: layer.digest, PlacementEpoch: core.GetPlacementEpoch(),
 		Slug: core.GetSlug(), DisplayName: core.GetDisplayName(), Issuer: core.GetIssuer(), Region: core.GetRegion(),
 		OrgSlug: org.slug, OrgName: org.name, DefaultAudience: org.audience,
-		MaxConfigAge: DefaultMaxConfigAge, core: body, org: org, layer: layer, ringNumber: core.GetRing(),
+		MaxConfigAge: DefaultMaxConfigAge, core: body, layer: layer, ringNumber: core.GetRing(),
 	}
+	t.org = org
 	for _, step := range [...]func(*snapshotv1.TenantSnapshot) error{
 		t.identity, t.hostsAndIssuer, t.policyAndTheme, t.rolesAndEntitlements, t.checkClients, t.checkKeys,
 	} {

@@ -15,6 +15,8 @@ import (
 // Tenant is the compiled, immutable view of one tenant at one config_version, one version of its org's record and one layer. All
 // strings and slices may be shared: nobody changes them. What few requests need (clients, metadata, keys) is built at first use.
 type Tenant struct {
+	cached // first: a hot lookup then reads one line of the processor's cache
+
 	ID             id.Tenant
 	Org            id.Org
 	Pool           id.UserPool // whose users may log in
@@ -41,16 +43,12 @@ type Tenant struct {
 
 	Keys *KeyRing
 
-	core    []byte      // the encoded TenantSnapshot, from which lazy parts are built
-	inline  []id.Client // ids of the clients in core
-	org     *compiledOrg
-	layer   *compiledLayer
-	serving bool // tenant and org are active
-
+	core       []byte      // the encoded TenantSnapshot, from which lazy parts are built
+	inline     []id.Client // ids of the clients in core
+	layer      *compiledLayer
 	ringNumber uint32
 
 	lazyState
-	cached
 }
 
 // Policy is a tenant's effective policy, every field resolved.
