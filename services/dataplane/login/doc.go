@@ -1,0 +1,27 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+// Package login is the service that browsers talk to: the authorization endpoint, the hosted pages (sign in, register, consent,
+// log out, invitation, account), their cookies, and the mails that invite people. No script is needed for any of it.
+//
+// Signing in is a state machine over the authorization request. Before the person has proven who they are nothing is stored: the
+// request travels in the URL of every step, sealed with the tenant's runtime key together with the time it first came in. Every
+// step returns to /oauth2/authorize, which alone picks the next one (oidc.Next), by looking at what is true (session, consent,
+// times) and never by believing that a page was passed:
+//
+//	client ─> /oauth2/authorize ──> /login?r=… ───────────┐
+//	               ▲   │   │  └───> /oauth2/register?r=… ─┤
+//	               │   │   └──────> /consent?r=… ─────────┤
+//	               └───┼──────────────────────────────────┘ 303 /oauth2/authorize?r=…
+//	                   └─> code or error to the client: 303, or a page that posts it (form_post)
+//
+// A sealed request that has outlived the tenant's limit starts again by itself: at the application, where it says how (OpenID
+// Connect Core section 4), else here with the same parameters and a new time, which is what the application's own link would do.
+//
+// Requests from other sites are expected at /oauth2/authorize and /oauth2/logout alone. A POST there comes without our cookies
+// (SameSite=Lax), so it only becomes a GET with a sealed handle. Every form of our own needs a same-origin request and a token
+// bound to a cookie of this browser.
+//
+// It leaves the rules of the standards to pkg/oauth2 and pkg/oidc, users and sessions to services/identity, codes and revocation
+// marks to dataplane/internal/grant, the tenant by hostname and error rendering to dataplane/internal/web, and signing to the token
+// service: login holds public keys only, to check an id_token_hint.
+package login

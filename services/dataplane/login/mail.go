@@ -1,0 +1,232 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"strings"
+	"sync"
+	texttemplate "text/template"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/identity"
+)
+
+//go:embed templates/mail/*
+var mailFiles embed.FS
+
+// letter is a mail, ready to be sent.
+type letter struct {
+	FromName, From string
+	To             string
+	Subject        string
+	Text, HTML     string
+}
+
+// sender hands a letter to a mail server. An error means that it may be tried again.
+type sender interface {
+	send(ctx context.Context, l letter) error
+}
+
+// mailer works the mail jobs of the identity database.
+type mailer struct {
+	cfg      MailConfig
+	tenants  Tenants
+	identity Identity
+	sender   sender
+	text     *texttemplate.Template
+	html     *template.Template
+	log      *slog.Logger
+	now      func() time.Time
+
+	mu     sync.Mutex
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func newMailer(cfg MailConfig, tenants Tenants, users Identity, log *slog.Logger, now func() time.Time) (*mailer, error) {
+	text, err := texttemplate.ParseFS(mailFiles, "templates/mail/invitation.txt")
+	if err != nil {
+		return nil, fmt.Errorf("login: mail: %w", err)
+	}
+	html, err := template.ParseFS(mailFiles, "templates/mail/invitation.html")
+	if err != nil {
+		return nil, fmt.Errorf("login: mail: %w", err)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	return &mailer{cfg: cfg, tenants: tenants, identity: users, sender: smtpSender{cfg}, text: text, html: html, log: log, now: now}, nil
+}
+
+// invitations is the worker for invitation mails.
+type invitations struct {
+	river.WorkerDefaults[identity.InvitationMail]
+	m *mailer
+}
+
+// Work sends one invitation. The link's secret is drawn here: it exists in this mail and nowhere else. A job that is tried again draws
+// another one; the earlier links go on working, in case a mail left although its job failed.
+func (w *invitations) Work(ctx context.Context, job *river.Job[identity.InvitationMail]) error {
+	return w.m.invite(ctx, job.Args)
+}
+
+func (m *mailer) invite(ctx context.Context, args identity.InvitationMail) error {
+	t, err := m.tenants.Tenant(ctx, args.Tenant)
+	if err != nil {
+		// Also for a tenant that is unknown here: its snapshot may be on its way, or it may be suspended and come back.
+		return fmt.Errorf("login: invitation mail: tenant: %w", err)
+	}
+	invitation, token, err := m.identity.IssueInvitationToken(ctx, args.TenantRef, args.Invitation, m.now())
+	if errors.Is(err, identity.ErrNotFound) {
+		return river.JobCancel(fmt.Errorf("login: invitation mail: %w", err)) // accepted, withdrawn or expired meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("login: invitation mail: %w", err)
+	}
+	l, err := m.invitationLetter(t, invitation, token)
+	if err != nil {
+		return err
+	}
+	if err := m.sender.send(ctx, l); err != nil {
+		return fmt.Errorf("login: invitation mail: %w", err)
+	}
+	m.log.InfoContext(ctx, "invitation mail sent", slog.String("tenant", t.ID.String()), slog.String("invitation", invitation.ID.String()))
+	return nil
+}
+
+// mailView is what the mail templates see.
+type mailView struct {
+	texts                  catalogue
+	Tag, Dir, Tenant, Name string
+	Link, Until, Host      string
+	Dev                    bool
+	Light                  snapshot.ThemeTokens
+	Font                   template.CSS
+}
+
+// T is a text of the mail's language.
+func (v *mailView) T(key string, pairs ...string) string { return v.texts.text(key, pairs...) }
+
+// invitationLetter writes the mail. Its link is built from the tenant's issuer alone.
+func (m *mailer) invitationLetter(t *snapshot.Tenant, i identity.Invitation, token string) (letter, error) {
+	tag, ok := supported(i.Locale)
+	if !ok {
+		tag = languages[0].Tag
+	}
+	v := &mailView{
+		texts: catalogueOf(tag), Tag: tag, Dir: direction(tag), Tenant: oneLine(t.Title()), Name: oneLine(i.Name), Dev: t.Development,
+		Link: strings.TrimSuffix(t.Issuer, "/") + pathInvite + token, Until: i.ExpireTime.UTC().Format("2006-01-02 15:04 UTC"),
+		Host: issuerHost(t.Issuer), Light: t.Theme.Light, Font: template.CSS(t.Theme.Font), //nolint:gosec // a name of pkg/snapshot's list
+	}
+	var text, html bytes.Buffer
+	if err := m.text.Execute(&text, v); err != nil {
+		return letter{}, fmt.Errorf("login: invitation mail: %w", err)
+	}
+	if err := m.html.Execute(&html, v); err != nil {
+		return letter{}, fmt.Errorf("login: invitation mail: %w", err)
+	}
+	l := letter{
+		From: t.Policy.EmailFrom, FromName: t.Policy.EmailFromName, To: i.Email, Subject: v.T("mail.invite.subject", "tenant", v.Tenant),
+		Text: text.String(), HTML: html.String(),
+	}
+	if l.From == "" {
+		l.From = m.cfg.From
+	}
+	if l.FromName == "" {
+		l.FromName = v.Tenant
+	}
+	if t.Development {
+		l.Subject = "[" + v.T("dev.banner") + "] " + l.Subject
+	}
+	return l, nil
+}
+
+// oneLine keeps a name from ending a header line or a line of text.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// start begins to work the jobs, as soon as their database answers.
+func (m *mailer) start() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cancel != nil {
+		return
+	}
+	var ctx context.Context
+	ctx, m.cancel = context.WithCancel(context.Background())
+	m.done = make(chan struct{})
+	go m.run(ctx, m.done)
+}
+
+// retryJobs is the pause between attempts to reach the database.
+const retryJobs = 2 * time.Second
+
+func (m *mailer) run(ctx context.Context, done chan struct{}) {
+	defer close(done)
+	for {
+		jobs, err := m.begin(ctx)
+		if err == nil {
+			<-ctx.Done()
+			// Mails under way are ended by the server's timeout at the latest.
+			stop, cancel := context.WithTimeout(context.Background(), m.timeout()+time.Second)
+			defer cancel()
+			if err := jobs.Stop(stop); err != nil {
+				m.log.WarnContext(stop, "mail jobs did not end in time", slog.String("cause", err.Error()))
+			}
+			return
+		}
+		m.log.WarnContext(ctx, "mail jobs wait for the identity database", slog.String("cause", err.Error()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retryJobs):
+		}
+	}
+}
+
+func (m *mailer) begin(ctx context.Context) (*identity.Jobs, error) {
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &invitations{m: m})
+	n := m.cfg.Workers
+	if n <= 0 {
+		n = 4
+	}
+	jobs, err := m.identity.NewJobs(identity.JobsConfig{
+		Workers: workers, MaxWorkers: n, Timeout: m.timeout() + 10*time.Second, Logger: m.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return jobs, jobs.Start(ctx)
+}
+
+// stop ends the work. It may be called twice, and without start.
+func (m *mailer) stop(ctx context.Context) {
+	m.mu.Lock()
+	cancel, done := m.cancel, m.done
+	m.mu.Unlock()
+	if cancel == nil {
+		return
+	}
+	cancel()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (m *mailer) timeout() time.Duration {
+	if m.cfg.Timeout > 0 {
+		return time.Duration(m.cfg.Timeout)
+	}
+	return 15 * time.Second
+}

@@ -1,0 +1,155 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package login
+
+import (
+	"context"
+	"errors"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/pkg/secret"
+	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/dataplane/internal/web"
+	"github.com/tenantry/tenantry/services/identity"
+)
+
+// Identity is what the service needs of the user store; *identity.Store is the one that services use.
+type Identity interface {
+	Authenticate(ctx context.Context, ref identity.TenantRef, op identity.Op, email, password string) (identity.User, error)
+	Register(ctx context.Context, ref identity.TenantRef, op identity.Op, r identity.Registration, policy identity.PasswordPolicy) (identity.User, error)
+	CreateSession(ctx context.Context, ref identity.TenantRef, op identity.Op, n identity.NewSession) (identity.Session, identity.SessionToken, error)
+	Session(ctx context.Context, ref identity.TenantRef, token identity.SessionToken, now time.Time, l identity.SessionLimits) (identity.Session, identity.User, error)
+	EndSession(ctx context.Context, ref identity.TenantRef, op identity.Op, session id.Session) (identity.Ended, error)
+	Consent(ctx context.Context, ref identity.TenantRef, user id.User, client id.Client) (identity.Consent, error)
+	GrantConsent(ctx context.Context, ref identity.TenantRef, op identity.Op, user id.User, client id.Client, scopes []string) (identity.Consent, error)
+	Invitation(ctx context.Context, ref identity.TenantRef, token string, now time.Time) (identity.Invitation, error)
+	AcceptInvitation(ctx context.Context, ref identity.TenantRef, op identity.Op, token, password, name string, policy identity.PasswordPolicy) (identity.User, identity.Ended, error)
+	IssueInvitationToken(ctx context.Context, ref identity.TenantRef, invitation id.Invitation, now time.Time) (identity.Invitation, string, error)
+	NewJobs(c identity.JobsConfig) (*identity.Jobs, error)
+}
+
+// Tenants finds tenants by host for requests and by id for mails; *snapshot.Cache is the one that services use.
+type Tenants interface {
+	web.Tenants
+	// Tenant finds an active tenant; snapshot.ErrUnknownTenant and snapshot.ErrUnavailable are told apart.
+	Tenant(ctx context.Context, tenant id.Tenant) (*snapshot.Tenant, error)
+}
+
+// Service answers browsers on every tenant's host.
+type Service struct {
+	web             *web.Server
+	tenants         Tenants
+	identity        Identity
+	grants          *grant.Store
+	keyring         *secret.Keyring
+	crossOrigin     *http.CrossOriginProtection
+	pages           map[string]*template.Template
+	assets          assets
+	mails           *mailer // nil: mails are sent by other processes
+	log             *slog.Logger
+	timeout         time.Duration // of one call of a dependency
+	passwordTimeout time.Duration // of a call that checks or hashes a password
+	life            life
+}
+
+// parts are what a Service is made from, once configuration has become things.
+type parts struct {
+	web                      web.Config
+	tenants                  Tenants
+	identity                 Identity
+	grants                   *grant.Store
+	keyring                  *secret.Keyring
+	mail                     MailConfig
+	timeout, passwordTimeout time.Duration
+}
+
+const (
+	defaultTimeout         = 2 * time.Second
+	defaultPasswordTimeout = 8 * time.Second // people wait that long in a burst, and then get 503 (PROMISES.md R-53)
+)
+
+func build(p parts) (*Service, error) {
+	if p.tenants == nil || p.identity == nil || p.grants == nil || p.keyring == nil {
+		return nil, errors.New("login: tenants, identity, grants and keyring are required")
+	}
+	pages, err := parsePages()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		tenants: p.tenants, identity: p.identity, grants: p.grants, keyring: p.keyring, crossOrigin: http.NewCrossOriginProtection(),
+		pages: pages, assets: newAssets(), log: p.web.Logger, timeout: p.timeout, passwordTimeout: p.passwordTimeout,
+	}
+	if s.timeout <= 0 {
+		s.timeout = defaultTimeout
+	}
+	if s.passwordTimeout <= 0 {
+		s.passwordTimeout = defaultPasswordTimeout
+	}
+	if p.mail.Host != "" {
+		if s.mails, err = newMailer(p.mail, p.tenants, p.identity, p.web.Logger, p.web.Now); err != nil {
+			return nil, err
+		}
+	}
+	p.web.Service, p.web.Tenants, p.web.Render = "login", p.tenants, s.renderError
+	if s.web, err = web.NewServer(p.web); err != nil {
+		return nil, err
+	}
+	s.web.Mount(
+		web.Route{Path: "/", Get: s.home},
+		web.Route{Path: pathAssets + "…", Get: s.asset},
+		web.Route{Path: oidc.PathAuthorize, Get: s.authorize, Post: s.authorizePost},
+		web.Route{Path: oidc.PathRegister, Get: s.registerForm, Post: s.registerSubmit},
+		web.Route{Path: oidc.PathLogout, Get: s.logout, Post: s.logoutPost},
+		web.Route{Path: pathLogin, Get: s.loginForm, Post: s.loginSubmit},
+		web.Route{Path: pathConsent, Get: s.consentForm, Post: s.consentSubmit},
+		web.Route{Path: pathInvite + "…", Get: s.inviteForm, Post: s.inviteSubmit},
+		web.Route{Path: pathAccount, Get: s.account},
+	)
+	return s, nil
+}
+
+// Handler answers requests for all tenants; it finds the tenant by the Host header.
+func (s *Service) Handler() http.Handler { return s.web }
+
+// Server is the handler as package web knows it, for processes that serve several services on one listener (web.Join).
+func (s *Service) Server() *web.Server { return s.web }
+
+// Endpoint is one method of one path. A path that ends in "/…" stands for everything below it.
+type Endpoint struct{ Method, Path string }
+
+// Routes lists every endpoint, for the routing table's test and for tests that run over all of them.
+func (s *Service) Routes() []Endpoint {
+	var all []Endpoint
+	for _, r := range s.web.Routes() {
+		for _, m := range r.Methods() {
+			all = append(all, Endpoint{Method: m, Path: r.Path})
+		}
+	}
+	return all
+}
+
+// Start begins background work: following the configuration, and sending mails. It returns at once, also while databases are away.
+func (s *Service) Start() {
+	for _, f := range s.life.start {
+		f()
+	}
+	s.life.start = nil
+	if s.mails != nil {
+		s.mails.start()
+	}
+}
+
+// Stop ends background work, mails under way within ctx, and closes what New opened. Requests must have ended. It may be called twice.
+func (s *Service) Stop(ctx context.Context) {
+	if s.mails != nil {
+		s.mails.stop(ctx)
+	}
+	s.life.close()
+}
