@@ -162,7 +162,12 @@ func TestStandardFields(t *testing.T) {
 		want := map[protoreflect.Name]protoreflect.Kind{}
 		switch name := string(m.Name()); {
 		case !readsOnly(m):
-			want["request_id"], want["validate_only"] = protoreflect.StringKind, protoreflect.BoolKind
+			want["validate_only"] = protoreflect.BoolKind
+			// Users live in another database, where no answers are kept; their e-mail address keeps a repeated call from
+			// making a second one.
+			if m.Parent().Name() != "UserService" {
+				want["request_id"] = protoreflect.StringKind
+			}
 			if strings.HasPrefix(name, "Update") {
 				want["update_mask"], want["etag"] = protoreflect.MessageKind, protoreflect.StringKind
 			}

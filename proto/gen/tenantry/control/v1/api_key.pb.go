@@ -685,7 +685,9 @@ type MintApiKeyRequest struct {
 	// Check and answer as the call would, but change nothing.
 	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	// The key.
-	ApiKey        *ApiKey `protobuf:"bytes,4,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	ApiKey *ApiKey `protobuf:"bytes,4,opt,name=api_key,json=apiKey,proto3" json:"api_key,omitempty"`
+	// Chosen id, unique in the parent; empty for none. It lets whoever repeats a setup find the key again.
+	ApiKeyId      string `protobuf:"bytes,5,opt,name=api_key_id,json=apiKeyId,proto3" json:"api_key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -746,6 +748,13 @@ func (x *MintApiKeyRequest) GetApiKey() *ApiKey {
 		return x.ApiKey
 	}
 	return nil
+}
+
+func (x *MintApiKeyRequest) GetApiKeyId() string {
+	if x != nil {
+		return x.ApiKeyId
+	}
+	return ""
 }
 
 // Which key to read.
@@ -1178,13 +1187,15 @@ const file_tenantry_control_v1_api_key_proto_rawDesc = "" +
 	"r\b\xd0Ƌ\x92\x02\x01\x10\x01R\vpermissions\x12B\n" +
 	"\x03ttl\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x15\xe0A\x01\xbaH\x0f\xaa\x01\f\"\x06\b\xc0\x9d\xbd\x96\x012\x02\b<R\x03ttl\x123\n" +
 	"\vdescription\x18\x06 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x88ǋ\x92\x02\x01\x18\xe8\aR\vdescription:n\xbaHk\x1ai\n" +
-	"\x13api_key_spec.rights\x12\x1eSet either role or permissions\x1a2(this.role != '') != (this.permissions.size() > 0)\"\xd3\x02\n" +
+	"\x13api_key_spec.rights\x12\x1eSet either role or permissions\x1a2(this.role != '') != (this.permissions.size() > 0)\"\x81\x03\n" +
 	"\x11MintApiKeyRequest\x12)\n" +
 	"\x06parent\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\x88Ƌ\x92\x02\x01R\x06parent\x12-\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12(\n" +
 	"\rvalidate_only\x18\x03 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\x12?\n" +
-	"\aapi_key\x18\x04 \x01(\v2\x1b.tenantry.control.v1.ApiKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x06apiKey:y\xbaHv\x1at\n" +
+	"\aapi_key\x18\x04 \x01(\v2\x1b.tenantry.control.v1.ApiKeyB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x06apiKey\x12,\n" +
+	"\n" +
+	"api_key_id\x18\x05 \x01(\tB\x0e\xe0A\x01\xbaH\br\x06\xe8ŋ\x92\x02\x01R\bapiKeyId:y\xbaHv\x1at\n" +
 	"\vmint.rights\x12!Set role or permissions, not both\x1aB(this.api_key.role != '') != (this.api_key.permissions.size() > 0)\"9\n" +
 	"\x10GetApiKeyRequest\x12%\n" +
 	"\x04name\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\x90Ƌ\x92\x02\x01R\x04name\"\xf6\x01\n" +

@@ -1399,7 +1399,7 @@ const file_tenantry_control_v1_blueprint_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\x80\x10R\tpageToken\"\x98\x01\n" +
 	"\x1eListBlueprintRevisionsResponse\x12I\n" +
 	"\trevisions\x18\x01 \x03(\v2&.tenantry.control.v1.BlueprintRevisionB\x03\xe0A\x03R\trevisions\x12+\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken2\xd8\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken2\xd9\n" +
 	"\n" +
 	"\x10BlueprintService\x12\xb2\x01\n" +
 	"\x0fCreateBlueprint\x12+.tenantry.control.v1.CreateBlueprintRequest\x1a\x1e.tenantry.control.v1.Blueprint\"R\xea\xf4\x18\x1d\n" +
@@ -1413,9 +1413,9 @@ const file_tenantry_control_v1_blueprint_proto_rawDesc = "" +
 	"\x10PublishBlueprint\x12,.tenantry.control.v1.PublishBlueprintRequest\x1a&.tenantry.control.v1.BlueprintRevision\"Q\xea\xf4\x18\x1c\n" +
 	"\x12blueprints.publish\x10\x01\x1a\x04name\x82\xd3\xe4\x93\x02+:\x01*\"&/v1/{name=orgs/*/blueprints/*}:publish\x12\xcd\x01\n" +
 	"\x14GetBlueprintRevision\x120.tenantry.control.v1.GetBlueprintRevisionRequest\x1a&.tenantry.control.v1.BlueprintRevision\"[\xea\xf4\x18\"\n" +
-	"\x16blueprintRevisions.get\x10\x01\x1a\x04name \x01\x82\xd3\xe4\x93\x02,\x12*/v1/{name=orgs/*/blueprints/*/revisions/*}\x90\x02\x01\x12\xdf\x01\n" +
-	"\x16ListBlueprintRevisions\x122.tenantry.control.v1.ListBlueprintRevisionsRequest\x1a3.tenantry.control.v1.ListBlueprintRevisionsResponse\"\\\xea\xf4\x18#\n" +
-	"\x17blueprintRevisions.list\x10\x01\x1a\x06parent\x82\xd3\xe4\x93\x02,\x12*/v1/{parent=orgs/*/blueprints/*}/revisions\x90\x02\x01B\xdd\x01\n" +
+	"\x16blueprints.getRevision\x10\x01\x1a\x04name \x01\x82\xd3\xe4\x93\x02,\x12*/v1/{name=orgs/*/blueprints/*/revisions/*}\x90\x02\x01\x12\xe0\x01\n" +
+	"\x16ListBlueprintRevisions\x122.tenantry.control.v1.ListBlueprintRevisionsRequest\x1a3.tenantry.control.v1.ListBlueprintRevisionsResponse\"]\xea\xf4\x18$\n" +
+	"\x18blueprints.listRevisions\x10\x01\x1a\x06parent\x82\xd3\xe4\x93\x02,\x12*/v1/{parent=orgs/*/blueprints/*}/revisions\x90\x02\x01B\xdd\x01\n" +
 	"\x17com.tenantry.control.v1B\x0eBlueprintProtoP\x01ZDgithub.com/tenantry/tenantry/proto/gen/tenantry/control/v1;controlv1\xa2\x02\x03TCX\xaa\x02\x13Tenantry.Control.V1\xca\x02\x13Tenantry\\Control\\V1\xe2\x02\x1fTenantry\\Control\\V1\\GPBMetadata\xea\x02\x15Tenantry::Control::V1b\x06proto3"
 
 var (

@@ -311,6 +311,10 @@ type Client struct {
 	CorsOrigins []string `protobuf:"bytes,39,rep,name=cors_origins,json=corsOrigins,proto3" json:"cors_origins,omitempty"`
 	// It belongs to the org: people are not asked for consent.
 	FirstParty bool `protobuf:"varint,40,opt,name=first_party,json=firstParty,proto3" json:"first_party,omitempty"`
+	// Refused everywhere, until it is enabled again.
+	Disabled bool `protobuf:"varint,41,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// Origins of a shared client's scripts, with `{tenant.slug}` as the left-most label.
+	CorsOriginTemplates []string `protobuf:"bytes,42,rep,name=cors_origin_templates,json=corsOriginTemplates,proto3" json:"cors_origin_templates,omitempty"`
 	// Its secrets, without the secrets themselves.
 	Secrets       []*ClientSecret `protobuf:"bytes,50,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -534,6 +538,20 @@ func (x *Client) GetFirstParty() bool {
 		return x.FirstParty
 	}
 	return false
+}
+
+func (x *Client) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *Client) GetCorsOriginTemplates() []string {
+	if x != nil {
+		return x.CorsOriginTemplates
+	}
+	return nil
 }
 
 func (x *Client) GetSecrets() []*ClientSecret {
@@ -1467,7 +1485,7 @@ var File_tenantry_control_v1_client_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\n" +
-	" tenantry/control/v1/client.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\"\x8b\x13\n" +
+	" tenantry/control/v1/client.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xf8\x13\n" +
 	"\x06Client\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\b\xbaH\br\x06\x98Ƌ\x92\x02\x01R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12\x17\n" +
@@ -1510,7 +1528,9 @@ const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"idTokenAlg\x129\n" +
 	"\fcors_origins\x18' \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\vcorsOrigins\x12$\n" +
 	"\vfirst_party\x18( \x01(\bB\x03\xe0A\x01R\n" +
-	"firstParty\x12@\n" +
+	"firstParty\x12\x1f\n" +
+	"\bdisabled\x18) \x01(\bB\x03\xe0A\x01R\bdisabled\x12J\n" +
+	"\x15cors_origin_templates\x18* \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x13corsOriginTemplates\x12@\n" +
 	"\asecrets\x182 \x03(\v2!.tenantry.control.v1.ClientSecretB\x03\xe0A\x03R\asecrets\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

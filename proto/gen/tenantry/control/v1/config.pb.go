@@ -26,59 +26,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Ways to become a member.
-type MembershipPolicy_Mode int32
-
-const (
-	// Inherited.
-	MembershipPolicy_MODE_UNSPECIFIED MembershipPolicy_Mode = 0
-	// Everybody who registers.
-	MembershipPolicy_OPEN MembershipPolicy_Mode = 1
-	// Only people who were invited or whom an administrator created. Stricter.
-	MembershipPolicy_INVITE_ONLY MembershipPolicy_Mode = 2
-)
-
-// Enum value maps for MembershipPolicy_Mode.
-var (
-	MembershipPolicy_Mode_name = map[int32]string{
-		0: "MODE_UNSPECIFIED",
-		1: "OPEN",
-		2: "INVITE_ONLY",
-	}
-	MembershipPolicy_Mode_value = map[string]int32{
-		"MODE_UNSPECIFIED": 0,
-		"OPEN":             1,
-		"INVITE_ONLY":      2,
-	}
-)
-
-func (x MembershipPolicy_Mode) Enum() *MembershipPolicy_Mode {
-	p := new(MembershipPolicy_Mode)
-	*p = x
-	return p
-}
-
-func (x MembershipPolicy_Mode) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (MembershipPolicy_Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_tenantry_control_v1_config_proto_enumTypes[0].Descriptor()
-}
-
-func (MembershipPolicy_Mode) Type() protoreflect.EnumType {
-	return &file_tenantry_control_v1_config_proto_enumTypes[0]
-}
-
-func (x MembershipPolicy_Mode) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use MembershipPolicy_Mode.Descriptor instead.
-func (MembershipPolicy_Mode) EnumDescriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{6, 0}
-}
-
 // The policy of a tenant. The same message is a blueprint's part of it, where it is inherited, and a tenant's own, where
 // a field that is set overrides the inherited one. A field that is absent is inherited: from the blueprint revision,
 // then from the platform.
@@ -94,8 +41,6 @@ type TenantConfig struct {
 	ArtifactLifetimes *ArtifactLifetimes `protobuf:"bytes,4,opt,name=artifact_lifetimes,json=artifactLifetimes,proto3" json:"artifact_lifetimes,omitempty"`
 	// The sender of the tenant's mails.
 	EmailConfig *EmailConfig `protobuf:"bytes,5,opt,name=email_config,json=emailConfig,proto3" json:"email_config,omitempty"`
-	// Who becomes a member of the tenant.
-	MembershipPolicy *MembershipPolicy `protobuf:"bytes,6,opt,name=membership_policy,json=membershipPolicy,proto3" json:"membership_policy,omitempty"`
 	// Whether people may register themselves.
 	Registration *Registration `protobuf:"bytes,7,opt,name=registration,proto3" json:"registration,omitempty"`
 	// Origins whose scripts may call the token endpoints. Inherited as a whole: when present, also when empty, it replaces
@@ -170,13 +115,6 @@ func (x *TenantConfig) GetEmailConfig() *EmailConfig {
 	return nil
 }
 
-func (x *TenantConfig) GetMembershipPolicy() *MembershipPolicy {
-	if x != nil {
-		return x.MembershipPolicy
-	}
-	return nil
-}
-
 func (x *TenantConfig) GetRegistration() *Registration {
 	if x != nil {
 		return x.Registration
@@ -196,8 +134,8 @@ type PasswordPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Fewest characters of a password, 8 to 128. More is stricter.
 	MinLength *int32 `protobuf:"varint,1,opt,name=min_length,json=minLength,proto3,oneof" json:"min_length,omitempty"`
-	// Refuse passwords that are on the list of common and leaked ones. True is stricter.
-	BreachedCheck *bool `protobuf:"varint,2,opt,name=breached_check,json=breachedCheck,proto3,oneof" json:"breached_check,omitempty"`
+	// Refuse passwords that are on the built-in list of common ones. True is stricter.
+	CommonCheck   *bool `protobuf:"varint,3,opt,name=common_check,json=commonCheck,proto3,oneof" json:"common_check,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,9 +177,9 @@ func (x *PasswordPolicy) GetMinLength() int32 {
 	return 0
 }
 
-func (x *PasswordPolicy) GetBreachedCheck() bool {
-	if x != nil && x.BreachedCheck != nil {
-		return *x.BreachedCheck
+func (x *PasswordPolicy) GetCommonCheck() bool {
+	if x != nil && x.CommonCheck != nil {
+		return *x.CommonCheck
 	}
 	return false
 }
@@ -315,11 +253,13 @@ type TokenPolicy struct {
 	// Algorithms that a client may choose for its ID tokens, the first being the default; empty: inherited. A subset is
 	// stricter.
 	IdTokenAlgs []string `protobuf:"bytes,5,rep,name=id_token_algs,json=idTokenAlgs,proto3" json:"id_token_algs,omitempty"`
-	// How long the last refresh token may be sent again after its rotation, for clients that lost the answer, at most 5
+	// How long the last refresh token may be sent again after its rotation, for clients that lost the answer, at most 2
 	// minutes. Shorter is stricter.
-	RefreshGrace  *durationpb.Duration `protobuf:"bytes,6,opt,name=refresh_grace,json=refreshGrace,proto3,oneof" json:"refresh_grace,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RefreshGrace *durationpb.Duration `protobuf:"bytes,6,opt,name=refresh_grace,json=refreshGrace,proto3,oneof" json:"refresh_grace,omitempty"`
+	// Lifetime of a chain of refresh tokens since the login, one minute to 3650 days. Shorter is stricter.
+	RefreshAbsoluteTtl *durationpb.Duration `protobuf:"bytes,7,opt,name=refresh_absolute_ttl,json=refreshAbsoluteTtl,proto3,oneof" json:"refresh_absolute_ttl,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *TokenPolicy) Reset() {
@@ -394,18 +334,19 @@ func (x *TokenPolicy) GetRefreshGrace() *durationpb.Duration {
 	return nil
 }
 
+func (x *TokenPolicy) GetRefreshAbsoluteTtl() *durationpb.Duration {
+	if x != nil {
+		return x.RefreshAbsoluteTtl
+	}
+	return nil
+}
+
 // Lifetimes of codes and of links in mails. Shorter is stricter for each.
 type ArtifactLifetimes struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Authorization code, 5 seconds to 10 minutes.
+	// Authorization code, 5 seconds to one minute.
 	Code *durationpb.Duration `protobuf:"bytes,1,opt,name=code,proto3,oneof" json:"code,omitempty"`
-	// Device code, one minute to one hour.
-	Device *durationpb.Duration `protobuf:"bytes,2,opt,name=device,proto3,oneof" json:"device,omitempty"`
-	// Link that resets a password, one minute to one day.
-	PasswordReset *durationpb.Duration `protobuf:"bytes,3,opt,name=password_reset,json=passwordReset,proto3,oneof" json:"password_reset,omitempty"`
-	// Link that verifies an e-mail address, one minute to 30 days.
-	EmailVerification *durationpb.Duration `protobuf:"bytes,4,opt,name=email_verification,json=emailVerification,proto3,oneof" json:"email_verification,omitempty"`
-	// Invitation, one minute to 90 days.
+	// Invitation, 5 minutes to 90 days.
 	Invitation    *durationpb.Duration `protobuf:"bytes,5,opt,name=invitation,proto3,oneof" json:"invitation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -444,27 +385,6 @@ func (*ArtifactLifetimes) Descriptor() ([]byte, []int) {
 func (x *ArtifactLifetimes) GetCode() *durationpb.Duration {
 	if x != nil {
 		return x.Code
-	}
-	return nil
-}
-
-func (x *ArtifactLifetimes) GetDevice() *durationpb.Duration {
-	if x != nil {
-		return x.Device
-	}
-	return nil
-}
-
-func (x *ArtifactLifetimes) GetPasswordReset() *durationpb.Duration {
-	if x != nil {
-		return x.PasswordReset
-	}
-	return nil
-}
-
-func (x *ArtifactLifetimes) GetEmailVerification() *durationpb.Duration {
-	if x != nil {
-		return x.EmailVerification
 	}
 	return nil
 }
@@ -531,52 +451,6 @@ func (x *EmailConfig) GetFromName() string {
 	return ""
 }
 
-// Who becomes a member of the tenant.
-type MembershipPolicy struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// How people become members.
-	Mode          *MembershipPolicy_Mode `protobuf:"varint,1,opt,name=mode,proto3,enum=tenantry.control.v1.MembershipPolicy_Mode,oneof" json:"mode,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MembershipPolicy) Reset() {
-	*x = MembershipPolicy{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MembershipPolicy) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MembershipPolicy) ProtoMessage() {}
-
-func (x *MembershipPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MembershipPolicy.ProtoReflect.Descriptor instead.
-func (*MembershipPolicy) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{6}
-}
-
-func (x *MembershipPolicy) GetMode() MembershipPolicy_Mode {
-	if x != nil && x.Mode != nil {
-		return *x.Mode
-	}
-	return MembershipPolicy_MODE_UNSPECIFIED
-}
-
 // Whether people may register themselves at the hosted pages.
 type Registration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -588,7 +462,7 @@ type Registration struct {
 
 func (x *Registration) Reset() {
 	*x = Registration{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +474,7 @@ func (x *Registration) String() string {
 func (*Registration) ProtoMessage() {}
 
 func (x *Registration) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +487,7 @@ func (x *Registration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registration.ProtoReflect.Descriptor instead.
 func (*Registration) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Registration) GetEnabled() bool {
@@ -635,7 +509,7 @@ type Cors struct {
 
 func (x *Cors) Reset() {
 	*x = Cors{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +521,7 @@ func (x *Cors) String() string {
 func (*Cors) ProtoMessage() {}
 
 func (x *Cors) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +534,7 @@ func (x *Cors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cors.ProtoReflect.Descriptor instead.
 func (*Cors) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Cors) GetOrigins() []string {
@@ -688,7 +562,7 @@ type Theme struct {
 
 func (x *Theme) Reset() {
 	*x = Theme{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +574,7 @@ func (x *Theme) String() string {
 func (*Theme) ProtoMessage() {}
 
 func (x *Theme) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +587,7 @@ func (x *Theme) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Theme.ProtoReflect.Descriptor instead.
 func (*Theme) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Theme) GetDisplayName() string {
@@ -747,17 +621,19 @@ func (x *Theme) GetLogo() *Logo {
 // A picture.
 type Logo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The bytes of the picture, at most 32 KiB.
+	// The bytes of the picture, at most 10 KiB.
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
 	// Its media type.
-	MediaType     string `protobuf:"bytes,2,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	MediaType string `protobuf:"bytes,2,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	// What it shows, for people who do not see it.
+	Alt           string `protobuf:"bytes,3,opt,name=alt,proto3" json:"alt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Logo) Reset() {
 	*x = Logo{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[10]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +645,7 @@ func (x *Logo) String() string {
 func (*Logo) ProtoMessage() {}
 
 func (x *Logo) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[10]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +658,7 @@ func (x *Logo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logo.ProtoReflect.Descriptor instead.
 func (*Logo) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Logo) GetData() []byte {
@@ -799,32 +675,38 @@ func (x *Logo) GetMediaType() string {
 	return ""
 }
 
+func (x *Logo) GetAlt() string {
+	if x != nil {
+		return x.Alt
+	}
+	return ""
+}
+
 var File_tenantry_control_v1_config_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" tenantry/control/v1/config.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xd2\x04\n" +
+	" tenantry/control/v1/config.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ftenantry/control/v1/rules.proto\"\x97\x04\n" +
 	"\fTenantConfig\x12L\n" +
 	"\x0fpassword_policy\x18\x01 \x01(\v2#.tenantry.control.v1.PasswordPolicyR\x0epasswordPolicy\x12I\n" +
 	"\x0esession_policy\x18\x02 \x01(\v2\".tenantry.control.v1.SessionPolicyR\rsessionPolicy\x12C\n" +
 	"\ftoken_policy\x18\x03 \x01(\v2 .tenantry.control.v1.TokenPolicyR\vtokenPolicy\x12U\n" +
 	"\x12artifact_lifetimes\x18\x04 \x01(\v2&.tenantry.control.v1.ArtifactLifetimesR\x11artifactLifetimes\x12C\n" +
-	"\femail_config\x18\x05 \x01(\v2 .tenantry.control.v1.EmailConfigR\vemailConfig\x12R\n" +
-	"\x11membership_policy\x18\x06 \x01(\v2%.tenantry.control.v1.MembershipPolicyR\x10membershipPolicy\x12E\n" +
+	"\femail_config\x18\x05 \x01(\v2 .tenantry.control.v1.EmailConfigR\vemailConfig\x12E\n" +
 	"\fregistration\x18\a \x01(\v2!.tenantry.control.v1.RegistrationR\fregistration\x12-\n" +
-	"\x04cors\x18\b \x01(\v2\x19.tenantry.control.v1.CorsR\x04cors\"\x8e\x01\n" +
+	"\x04cors\x18\b \x01(\v2\x19.tenantry.control.v1.CorsR\x04corsJ\x04\b\x06\x10\aR\x11membership_policy\"\x9e\x01\n" +
 	"\x0ePasswordPolicy\x12.\n" +
 	"\n" +
 	"min_length\x18\x01 \x01(\x05B\n" +
-	"\xbaH\a\x1a\x05\x18\x80\x01(\bH\x00R\tminLength\x88\x01\x01\x12*\n" +
-	"\x0ebreached_check\x18\x02 \x01(\bH\x01R\rbreachedCheck\x88\x01\x01B\r\n" +
-	"\v_min_lengthB\x11\n" +
-	"\x0f_breached_check\"\xef\x01\n" +
+	"\xbaH\a\x1a\x05\x18\x80\x01(\bH\x00R\tminLength\x88\x01\x01\x12&\n" +
+	"\fcommon_check\x18\x03 \x01(\bH\x01R\vcommonCheck\x88\x01\x01B\r\n" +
+	"\v_min_lengthB\x0f\n" +
+	"\r_common_checkJ\x04\b\x02\x10\x03R\x0ebreached_check\"\xef\x01\n" +
 	"\rSessionPolicy\x12V\n" +
 	"\ridle_lifetime\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b<H\x00R\fidleLifetime\x88\x01\x01\x12^\n" +
 	"\x11absolute_lifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b<H\x01R\x10absoluteLifetime\x88\x01\x01B\x10\n" +
 	"\x0e_idle_lifetimeB\x14\n" +
-	"\x12_absolute_lifetime\"\xc2\x04\n" +
+	"\x12_absolute_lifetime\"\xc0\x05\n" +
 	"\vTokenPolicy\x12O\n" +
 	"\n" +
 	"access_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
@@ -836,42 +718,29 @@ const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"idTokenTtl\x88\x01\x01\x12E\n" +
 	"\n" +
 	"access_alg\x18\x04 \x01(\tB!\xbaH\x1er\x1cR\x05ES256R\x05RS256R\x05PS256R\x05EdDSAH\x03R\taccessAlg\x88\x01\x01\x12N\n" +
-	"\rid_token_algs\x18\x05 \x03(\tB*\xbaH'\x92\x01$\x10\x04\x18\x01\"\x1er\x1cR\x05ES256R\x05RS256R\x05PS256R\x05EdDSAR\vidTokenAlgs\x12R\n" +
-	"\rrefresh_grace\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\xac\x022\x00H\x04R\frefreshGrace\x88\x01\x01B\r\n" +
+	"\rid_token_algs\x18\x05 \x03(\tB*\xbaH'\x92\x01$\x10\x04\x18\x01\"\x1er\x1cR\x05ES256R\x05RS256R\x05PS256R\x05EdDSAR\vidTokenAlgs\x12Q\n" +
+	"\rrefresh_grace\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\bx2\x00H\x04R\frefreshGrace\x88\x01\x01\x12d\n" +
+	"\x14refresh_absolute_ttl\x18\a \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\x86\xb0\x96\x012\x02\b<H\x05R\x12refreshAbsoluteTtl\x88\x01\x01B\r\n" +
 	"\v_access_ttlB\x0e\n" +
 	"\f_refresh_ttlB\x0f\n" +
 	"\r_id_token_ttlB\r\n" +
 	"\v_access_algB\x10\n" +
-	"\x0e_refresh_grace\"\xfc\x03\n" +
-	"\x11ArtifactLifetimes\x12C\n" +
-	"\x04code\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\xd8\x042\x02\b\x05H\x00R\x04code\x88\x01\x01\x12G\n" +
-	"\x06device\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\x90\x1c2\x02\b<H\x01R\x06device\x88\x01\x01\x12W\n" +
-	"\x0epassword_reset\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
-	"\"\x04\b\x80\xa3\x052\x02\b<H\x02R\rpasswordReset\x88\x01\x01\x12`\n" +
-	"\x12email_verification\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\x9a\x9e\x012\x02\b<H\x03R\x11emailVerification\x88\x01\x01\x12Q\n" +
+	"\x0e_refresh_graceB\x17\n" +
+	"\x15_refresh_absolute_ttl\"\xf5\x01\n" +
+	"\x11ArtifactLifetimes\x12B\n" +
+	"\x04code\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x02\b<2\x02\b\x05H\x00R\x04code\x88\x01\x01\x12R\n" +
 	"\n" +
-	"invitation\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xce\xda\x032\x02\b<H\x04R\n" +
+	"invitation\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x05\b\x80\xce\xda\x032\x03\b\xac\x02H\x01R\n" +
 	"invitation\x88\x01\x01B\a\n" +
-	"\x05_codeB\t\n" +
-	"\a_deviceB\x11\n" +
-	"\x0f_password_resetB\x15\n" +
-	"\x13_email_verificationB\r\n" +
-	"\v_invitation\"~\n" +
+	"\x05_codeB\r\n" +
+	"\v_invitationJ\x04\b\x02\x10\x05R\x06deviceR\x0epassword_resetR\x12email_verification\"~\n" +
 	"\vEmailConfig\x12'\n" +
 	"\x04from\x18\x01 \x01(\tB\x0e\xbaH\vr\t\xe0Ƌ\x92\x02\x01\x18\xfe\x01H\x00R\x04from\x88\x01\x01\x12/\n" +
 	"\tfrom_name\x18\x02 \x01(\tB\r\xbaH\n" +
 	"r\b\x80ǋ\x92\x02\x01\x18dH\x01R\bfromName\x88\x01\x01B\a\n" +
 	"\x05_fromB\f\n" +
 	"\n" +
-	"_from_name\"\xa3\x01\n" +
-	"\x10MembershipPolicy\x12M\n" +
-	"\x04mode\x18\x01 \x01(\x0e2*.tenantry.control.v1.MembershipPolicy.ModeB\b\xbaH\x05\x82\x01\x02\x10\x01H\x00R\x04mode\x88\x01\x01\"7\n" +
-	"\x04Mode\x12\x14\n" +
-	"\x10MODE_UNSPECIFIED\x10\x00\x12\b\n" +
-	"\x04OPEN\x10\x01\x12\x0f\n" +
-	"\vINVITE_ONLY\x10\x02B\a\n" +
-	"\x05_mode\"9\n" +
+	"_from_name\"9\n" +
 	"\fRegistration\x12\x1d\n" +
 	"\aenabled\x18\x01 \x01(\bH\x00R\aenabled\x88\x01\x01B\n" +
 	"\n" +
@@ -888,13 +757,15 @@ const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"\x04logo\x18\x04 \x01(\v2\x19.tenantry.control.v1.LogoR\x04logoB\x0f\n" +
 	"\r_display_nameB\r\n" +
 	"\v_backgroundB\b\n" +
-	"\x06_brand\"z\n" +
-	"\x04Logo\x12#\n" +
-	"\x04data\x18\x01 \x01(\fB\x0f\xe0A\x02\xbaH\t\xc8\x01\x01z\x04\x18\x80\x80\x02R\x04data\x12M\n" +
+	"\x06_brand\"\x9d\x01\n" +
+	"\x04Logo\x12\"\n" +
+	"\x04data\x18\x01 \x01(\fB\x0e\xe0A\x02\xbaH\b\xc8\x01\x01z\x03\x18\x80PR\x04data\x12M\n" +
 	"\n" +
 	"media_type\x18\x02 \x01(\tB.\xe0A\x02\xbaH(\xc8\x01\x01r#R\timage/pngR\n" +
 	"image/jpegR\n" +
-	"image/webpR\tmediaTypeB\xda\x01\n" +
+	"image/webpR\tmediaType\x12\"\n" +
+	"\x03alt\x18\x03 \x01(\tB\x10\xe0A\x01\xbaH\n" +
+	"r\b\x80ǋ\x92\x02\x01\x18dR\x03altB\xda\x01\n" +
 	"\x17com.tenantry.control.v1B\vConfigProtoP\x01ZDgithub.com/tenantry/tenantry/proto/gen/tenantry/control/v1;controlv1\xa2\x02\x03TCX\xaa\x02\x13Tenantry.Control.V1\xca\x02\x13Tenantry\\Control\\V1\xe2\x02\x1fTenantry\\Control\\V1\\GPBMetadata\xea\x02\x15Tenantry::Control::V1b\x06proto3"
 
 var (
@@ -909,50 +780,43 @@ func file_tenantry_control_v1_config_proto_rawDescGZIP() []byte {
 	return file_tenantry_control_v1_config_proto_rawDescData
 }
 
-var file_tenantry_control_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_tenantry_control_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tenantry_control_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_tenantry_control_v1_config_proto_goTypes = []any{
-	(MembershipPolicy_Mode)(0),  // 0: tenantry.control.v1.MembershipPolicy.Mode
-	(*TenantConfig)(nil),        // 1: tenantry.control.v1.TenantConfig
-	(*PasswordPolicy)(nil),      // 2: tenantry.control.v1.PasswordPolicy
-	(*SessionPolicy)(nil),       // 3: tenantry.control.v1.SessionPolicy
-	(*TokenPolicy)(nil),         // 4: tenantry.control.v1.TokenPolicy
-	(*ArtifactLifetimes)(nil),   // 5: tenantry.control.v1.ArtifactLifetimes
-	(*EmailConfig)(nil),         // 6: tenantry.control.v1.EmailConfig
-	(*MembershipPolicy)(nil),    // 7: tenantry.control.v1.MembershipPolicy
-	(*Registration)(nil),        // 8: tenantry.control.v1.Registration
-	(*Cors)(nil),                // 9: tenantry.control.v1.Cors
-	(*Theme)(nil),               // 10: tenantry.control.v1.Theme
-	(*Logo)(nil),                // 11: tenantry.control.v1.Logo
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(*TenantConfig)(nil),        // 0: tenantry.control.v1.TenantConfig
+	(*PasswordPolicy)(nil),      // 1: tenantry.control.v1.PasswordPolicy
+	(*SessionPolicy)(nil),       // 2: tenantry.control.v1.SessionPolicy
+	(*TokenPolicy)(nil),         // 3: tenantry.control.v1.TokenPolicy
+	(*ArtifactLifetimes)(nil),   // 4: tenantry.control.v1.ArtifactLifetimes
+	(*EmailConfig)(nil),         // 5: tenantry.control.v1.EmailConfig
+	(*Registration)(nil),        // 6: tenantry.control.v1.Registration
+	(*Cors)(nil),                // 7: tenantry.control.v1.Cors
+	(*Theme)(nil),               // 8: tenantry.control.v1.Theme
+	(*Logo)(nil),                // 9: tenantry.control.v1.Logo
+	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
 }
 var file_tenantry_control_v1_config_proto_depIdxs = []int32{
-	2,  // 0: tenantry.control.v1.TenantConfig.password_policy:type_name -> tenantry.control.v1.PasswordPolicy
-	3,  // 1: tenantry.control.v1.TenantConfig.session_policy:type_name -> tenantry.control.v1.SessionPolicy
-	4,  // 2: tenantry.control.v1.TenantConfig.token_policy:type_name -> tenantry.control.v1.TokenPolicy
-	5,  // 3: tenantry.control.v1.TenantConfig.artifact_lifetimes:type_name -> tenantry.control.v1.ArtifactLifetimes
-	6,  // 4: tenantry.control.v1.TenantConfig.email_config:type_name -> tenantry.control.v1.EmailConfig
-	7,  // 5: tenantry.control.v1.TenantConfig.membership_policy:type_name -> tenantry.control.v1.MembershipPolicy
-	8,  // 6: tenantry.control.v1.TenantConfig.registration:type_name -> tenantry.control.v1.Registration
-	9,  // 7: tenantry.control.v1.TenantConfig.cors:type_name -> tenantry.control.v1.Cors
-	12, // 8: tenantry.control.v1.SessionPolicy.idle_lifetime:type_name -> google.protobuf.Duration
-	12, // 9: tenantry.control.v1.SessionPolicy.absolute_lifetime:type_name -> google.protobuf.Duration
-	12, // 10: tenantry.control.v1.TokenPolicy.access_ttl:type_name -> google.protobuf.Duration
-	12, // 11: tenantry.control.v1.TokenPolicy.refresh_ttl:type_name -> google.protobuf.Duration
-	12, // 12: tenantry.control.v1.TokenPolicy.id_token_ttl:type_name -> google.protobuf.Duration
-	12, // 13: tenantry.control.v1.TokenPolicy.refresh_grace:type_name -> google.protobuf.Duration
-	12, // 14: tenantry.control.v1.ArtifactLifetimes.code:type_name -> google.protobuf.Duration
-	12, // 15: tenantry.control.v1.ArtifactLifetimes.device:type_name -> google.protobuf.Duration
-	12, // 16: tenantry.control.v1.ArtifactLifetimes.password_reset:type_name -> google.protobuf.Duration
-	12, // 17: tenantry.control.v1.ArtifactLifetimes.email_verification:type_name -> google.protobuf.Duration
-	12, // 18: tenantry.control.v1.ArtifactLifetimes.invitation:type_name -> google.protobuf.Duration
-	0,  // 19: tenantry.control.v1.MembershipPolicy.mode:type_name -> tenantry.control.v1.MembershipPolicy.Mode
-	11, // 20: tenantry.control.v1.Theme.logo:type_name -> tenantry.control.v1.Logo
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	1,  // 0: tenantry.control.v1.TenantConfig.password_policy:type_name -> tenantry.control.v1.PasswordPolicy
+	2,  // 1: tenantry.control.v1.TenantConfig.session_policy:type_name -> tenantry.control.v1.SessionPolicy
+	3,  // 2: tenantry.control.v1.TenantConfig.token_policy:type_name -> tenantry.control.v1.TokenPolicy
+	4,  // 3: tenantry.control.v1.TenantConfig.artifact_lifetimes:type_name -> tenantry.control.v1.ArtifactLifetimes
+	5,  // 4: tenantry.control.v1.TenantConfig.email_config:type_name -> tenantry.control.v1.EmailConfig
+	6,  // 5: tenantry.control.v1.TenantConfig.registration:type_name -> tenantry.control.v1.Registration
+	7,  // 6: tenantry.control.v1.TenantConfig.cors:type_name -> tenantry.control.v1.Cors
+	10, // 7: tenantry.control.v1.SessionPolicy.idle_lifetime:type_name -> google.protobuf.Duration
+	10, // 8: tenantry.control.v1.SessionPolicy.absolute_lifetime:type_name -> google.protobuf.Duration
+	10, // 9: tenantry.control.v1.TokenPolicy.access_ttl:type_name -> google.protobuf.Duration
+	10, // 10: tenantry.control.v1.TokenPolicy.refresh_ttl:type_name -> google.protobuf.Duration
+	10, // 11: tenantry.control.v1.TokenPolicy.id_token_ttl:type_name -> google.protobuf.Duration
+	10, // 12: tenantry.control.v1.TokenPolicy.refresh_grace:type_name -> google.protobuf.Duration
+	10, // 13: tenantry.control.v1.TokenPolicy.refresh_absolute_ttl:type_name -> google.protobuf.Duration
+	10, // 14: tenantry.control.v1.ArtifactLifetimes.code:type_name -> google.protobuf.Duration
+	10, // 15: tenantry.control.v1.ArtifactLifetimes.invitation:type_name -> google.protobuf.Duration
+	9,  // 16: tenantry.control.v1.Theme.logo:type_name -> tenantry.control.v1.Logo
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_tenantry_control_v1_config_proto_init() }
@@ -967,21 +831,19 @@ func file_tenantry_control_v1_config_proto_init() {
 	file_tenantry_control_v1_config_proto_msgTypes[4].OneofWrappers = []any{}
 	file_tenantry_control_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
 	file_tenantry_control_v1_config_proto_msgTypes[6].OneofWrappers = []any{}
-	file_tenantry_control_v1_config_proto_msgTypes[7].OneofWrappers = []any{}
-	file_tenantry_control_v1_config_proto_msgTypes[9].OneofWrappers = []any{}
+	file_tenantry_control_v1_config_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenantry_control_v1_config_proto_rawDesc), len(file_tenantry_control_v1_config_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      0,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_tenantry_control_v1_config_proto_goTypes,
 		DependencyIndexes: file_tenantry_control_v1_config_proto_depIdxs,
-		EnumInfos:         file_tenantry_control_v1_config_proto_enumTypes,
 		MessageInfos:      file_tenantry_control_v1_config_proto_msgTypes,
 	}.Build()
 	File_tenantry_control_v1_config_proto = out.File

@@ -147,7 +147,7 @@ type User struct {
 	Uid string `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
 	// Name for people.
 	DisplayName string `protobuf:"bytes,4,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// Life of the user.
+	// Life of the user. An update may change it between ACTIVE and SUSPENDED; suspending ends all sessions and grants.
 	State User_State `protobuf:"varint,5,opt,name=state,proto3,enum=tenantry.control.v1.User_State" json:"state,omitempty"`
 	// Names this state of the resource. Sent back with an update, here or in the request, it makes the update fail when
 	// the resource has changed since.
@@ -160,14 +160,8 @@ type User struct {
 	DeleteTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
 	// When it will be, or was, erased; absent while it is not deleted.
 	PurgeTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=purge_time,json=purgeTime,proto3" json:"purge_time,omitempty"`
-	// Notes of tools. They have no meaning here.
-	Annotations map[string]string `protobuf:"bytes,11,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Labels to filter by.
-	Labels map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// E-mail addresses, the first being the primary one. Each is unique in the user pool.
+	// The e-mail address to log in with, unique in the user pool: exactly one.
 	Emails []*UserEmail `protobuf:"bytes,20,rep,name=emails,proto3" json:"emails,omitempty"`
-	// Name to log in with beside the e-mail addresses, unique in the user pool in any case.
-	Username string `protobuf:"bytes,21,opt,name=username,proto3" json:"username,omitempty"`
 	// Standard claims (OpenID Connect Core section 5.1).
 	Profile *UserProfile `protobuf:"bytes,22,opt,name=profile,proto3" json:"profile,omitempty"`
 	// Language, such as `pt-BR`.
@@ -181,9 +175,7 @@ type User struct {
 	// Sets the password. It is never answered.
 	Password string `protobuf:"bytes,27,opt,name=password,proto3" json:"password,omitempty"`
 	// What the user can log in with.
-	Credentials []*CredentialSummary `protobuf:"bytes,28,rep,name=credentials,proto3" json:"credentials,omitempty"`
-	// When the user last logged in; absent: never.
-	LastLoginTime *timestamppb.Timestamp `protobuf:"bytes,29,opt,name=last_login_time,json=lastLoginTime,proto3" json:"last_login_time,omitempty"`
+	Credentials   []*CredentialSummary `protobuf:"bytes,28,rep,name=credentials,proto3" json:"credentials,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -281,32 +273,11 @@ func (x *User) GetPurgeTime() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *User) GetAnnotations() map[string]string {
-	if x != nil {
-		return x.Annotations
-	}
-	return nil
-}
-
-func (x *User) GetLabels() map[string]string {
-	if x != nil {
-		return x.Labels
-	}
-	return nil
-}
-
 func (x *User) GetEmails() []*UserEmail {
 	if x != nil {
 		return x.Emails
 	}
 	return nil
-}
-
-func (x *User) GetUsername() string {
-	if x != nil {
-		return x.Username
-	}
-	return ""
 }
 
 func (x *User) GetProfile() *UserProfile {
@@ -354,13 +325,6 @@ func (x *User) GetPassword() string {
 func (x *User) GetCredentials() []*CredentialSummary {
 	if x != nil {
 		return x.Credentials
-	}
-	return nil
-}
-
-func (x *User) GetLastLoginTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.LastLoginTime
 	}
 	return nil
 }
@@ -434,9 +398,11 @@ type UserProfile struct {
 	// Address of a web page.
 	Website string `protobuf:"bytes,5,opt,name=website,proto3" json:"website,omitempty"`
 	// Time zone, such as `Europe/Paris`.
-	Zoneinfo      string `protobuf:"bytes,6,opt,name=zoneinfo,proto3" json:"zoneinfo,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Zoneinfo string `protobuf:"bytes,6,opt,name=zoneinfo,proto3" json:"zoneinfo,omitempty"`
+	// Short name that the user likes to be shown by. It is not unique and nobody logs in with it.
+	PreferredUsername string `protobuf:"bytes,7,opt,name=preferred_username,json=preferredUsername,proto3" json:"preferred_username,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *UserProfile) Reset() {
@@ -511,15 +477,18 @@ func (x *UserProfile) GetZoneinfo() string {
 	return ""
 }
 
+func (x *UserProfile) GetPreferredUsername() string {
+	if x != nil {
+		return x.PreferredUsername
+	}
+	return ""
+}
+
 // One thing that a user can log in with.
 type CredentialSummary struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its kind.
-	Kind CredentialSummary_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=tenantry.control.v1.CredentialSummary_Kind" json:"kind,omitempty"`
-	// When it was set.
-	CreateTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// When it was last used; absent: never.
-	LastUsedTime  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last_used_time,json=lastUsedTime,proto3" json:"last_used_time,omitempty"`
+	Kind          CredentialSummary_Kind `protobuf:"varint,1,opt,name=kind,proto3,enum=tenantry.control.v1.CredentialSummary_Kind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -559,20 +528,6 @@ func (x *CredentialSummary) GetKind() CredentialSummary_Kind {
 		return x.Kind
 	}
 	return CredentialSummary_KIND_UNSPECIFIED
-}
-
-func (x *CredentialSummary) GetCreateTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.CreateTime
-	}
-	return nil
-}
-
-func (x *CredentialSummary) GetLastUsedTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.LastUsedTime
-	}
-	return nil
 }
 
 // A user to make together with a tenant.
@@ -663,9 +618,6 @@ type CreateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant.
 	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// A UUID that the caller draws. Repeated within 24 hours with the same request, it answers the first response again,
-	// without its secrets, and changes nothing; with another request it is refused.
-	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Check and answer as the call would, but change nothing.
 	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	// The user.
@@ -709,13 +661,6 @@ func (*CreateUserRequest) Descriptor() ([]byte, []int) {
 func (x *CreateUserRequest) GetParent() string {
 	if x != nil {
 		return x.Parent
-	}
-	return ""
-}
-
-func (x *CreateUserRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
 	}
 	return ""
 }
@@ -796,10 +741,9 @@ type ListUsersRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The `next_page_token` of the page before, of the same caller and the same other fields; empty: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// AIP-160 filter, such as `email="ann@example.com"`; fields: email, username, display_name, state, roles, locale,
-	// create_time, update_time, labels.
+	// AIP-160 filter, such as `email="ann@example.com"`; fields: email, state, roles.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Order, such as `create_time desc`; fields: create_time, update_time, display_name.
+	// Order: `create_time`, the default, or `create_time desc`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1062,9 +1006,6 @@ type UpdateUserRequest struct {
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Fail when the resource has changed since it had this etag.
 	Etag string `protobuf:"bytes,3,opt,name=etag,proto3" json:"etag,omitempty"`
-	// A UUID that the caller draws. Repeated within 24 hours with the same request, it answers the first response again
-	// and changes nothing; with another request it is refused.
-	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Check and answer as the call would, but change nothing.
 	ValidateOnly  bool `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1122,13 +1063,6 @@ func (x *UpdateUserRequest) GetEtag() string {
 	return ""
 }
 
-func (x *UpdateUserRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
-	}
-	return ""
-}
-
 func (x *UpdateUserRequest) GetValidateOnly() bool {
 	if x != nil {
 		return x.ValidateOnly
@@ -1143,9 +1077,6 @@ type DeleteUserRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Fail when the resource has changed since it had this etag.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
-	// A UUID that the caller draws. Repeated within 24 hours with the same request, it answers the first response again,
-	// without its secrets, and changes nothing; with another request it is refused.
-	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Check and answer as the call would, but change nothing.
 	ValidateOnly  bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1196,13 +1127,6 @@ func (x *DeleteUserRequest) GetEtag() string {
 	return ""
 }
 
-func (x *DeleteUserRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
-	}
-	return ""
-}
-
 func (x *DeleteUserRequest) GetValidateOnly() bool {
 	if x != nil {
 		return x.ValidateOnly
@@ -1214,13 +1138,14 @@ var File_tenantry_control_v1_user_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_user_proto_rawDesc = "" +
 	"\n" +
-	"\x1etenantry/control/v1/user.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xb7\r\n" +
+	"\x1etenantry/control/v1/user.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xbd\n" +
+	"\n" +
 	"\x04User\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\b\xbaH\br\x06\xa8Ƌ\x92\x02\x01R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x123\n" +
 	"\fdisplay_name\x18\x04 \x01(\tB\x10\xe0A\x01\xbaH\n" +
-	"r\b\x80ǋ\x92\x02\x01\x18dR\vdisplayName\x12:\n" +
-	"\x05state\x18\x05 \x01(\x0e2\x1f.tenantry.control.v1.User.StateB\x03\xe0A\x03R\x05state\x12$\n" +
+	"r\b\x80ǋ\x92\x02\x01\x18dR\vdisplayName\x12B\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x1f.tenantry.control.v1.User.StateB\v\xe0A\x01\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12$\n" +
 	"\x04etag\x18\x06 \x01(\tB\x10\xe0A\x01\xbaH\n" +
 	"r\b\x80ǋ\x92\x02\x01\x18@R\x04etag\x12@\n" +
 	"\vcreate_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
@@ -1231,16 +1156,8 @@ const file_tenantry_control_v1_user_proto_rawDesc = "" +
 	"deleteTime\x12>\n" +
 	"\n" +
 	"purge_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\tpurgeTime\x12r\n" +
-	"\vannotations\x18\v \x03(\v2*.tenantry.control.v1.User.AnnotationsEntryB$\xe0A\x01\xbaH\x1e\x9a\x01\x1b\x10@\"\n" +
-	"r\b\xf0Ƌ\x92\x02\x01\x10\x01*\vr\t\x88ǋ\x92\x02\x01\x18\x80\bR\vannotations\x12b\n" +
-	"\x06labels\x18\f \x03(\v2%.tenantry.control.v1.User.LabelsEntryB#\xe0A\x01\xbaH\x1d\x9a\x01\x1a\x10@\"\n" +
-	"r\b\xf0Ƌ\x92\x02\x01\x10\x01*\n" +
-	"r\b\x80ǋ\x92\x02\x01\x18?R\x06labels\x12C\n" +
-	"\x06emails\x18\x14 \x03(\v2\x1e.tenantry.control.v1.UserEmailB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\n" +
-	"R\x06emails\x12,\n" +
-	"\busername\x18\x15 \x01(\tB\x10\xe0A\x01\xbaH\n" +
-	"r\b\x80ǋ\x92\x02\x01\x18dR\busername\x12?\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\tpurgeTime\x12C\n" +
+	"\x06emails\x18\x14 \x03(\v2\x1e.tenantry.control.v1.UserEmailB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\x01R\x06emails\x12?\n" +
 	"\aprofile\x18\x16 \x01(\v2 .tenantry.control.v1.UserProfileB\x03\xe0A\x01R\aprofile\x12&\n" +
 	"\x06locale\x18\x17 \x01(\tB\x0e\xe0A\x01\xbaH\br\x06\xe8Ƌ\x92\x02\x01R\x06locale\x12/\n" +
 	"\x05roles\x18\x18 \x03(\tB\x19\xe0A\x01\xbaH\x13\x92\x01\x10\x10d\x18\x01\"\n" +
@@ -1250,14 +1167,7 @@ const file_tenantry_control_v1_user_proto_rawDesc = "" +
 	"\ruser_metadata\x18\x1a \x01(\v2\x17.google.protobuf.StructBG\xe0A\x01\xbaHA\xba\x01>\n" +
 	"\x11struct.max_fields\x12\x16Set at most 64 members\x1a\x11this.size() <= 64R\fuserMetadata\x12-\n" +
 	"\bpassword\x18\x1b \x01(\tB\x11\xe0A\x04\xbaH\vr\t\x88ǋ\x92\x02\x01\x18\x80\x04R\bpassword\x12M\n" +
-	"\vcredentials\x18\x1c \x03(\v2&.tenantry.control.v1.CredentialSummaryB\x03\xe0A\x03R\vcredentials\x12G\n" +
-	"\x0flast_login_time\x18\x1d \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\rlastLoginTime\x1a>\n" +
-	"\x10AnnotationsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
-	"\vLabelsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"S\n" +
+	"\vcredentials\x18\x1c \x03(\v2&.tenantry.control.v1.CredentialSummaryB\x03\xe0A\x03R\vcredentials\"S\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aINVITED\x10\x01\x12\n" +
@@ -1265,11 +1175,11 @@ const file_tenantry_control_v1_user_proto_rawDesc = "" +
 	"\x06ACTIVE\x10\x02\x12\r\n" +
 	"\tSUSPENDED\x10\x03\x12\v\n" +
 	"\aDELETED\x10\x04:M\xeaAJ\n" +
-	"\x11tenantry.dev/User\x12(orgs/{org}/tenants/{tenant}/users/{user}*\x05users2\x04user\"X\n" +
+	"\x11tenantry.dev/User\x12(orgs/{org}/tenants/{tenant}/users/{user}*\x05users2\x04userJ\x04\b\v\x10\fJ\x04\b\f\x10\rJ\x04\b\x15\x10\x16J\x04\b\x1d\x10\x1eR\vannotationsR\x06labelsR\busernameR\x0flast_login_time\"X\n" +
 	"\tUserEmail\x12*\n" +
 	"\aaddress\x18\x01 \x01(\tB\x10\xe0A\x02\xbaH\n" +
 	"\xc8\x01\x01r\x05\x18\xfe\x01`\x01R\aaddress\x12\x1f\n" +
-	"\bverified\x18\x02 \x01(\bB\x03\xe0A\x01R\bverified\"\xa7\x02\n" +
+	"\bverified\x18\x02 \x01(\bB\x03\xe0A\x01R\bverified\"\xe8\x02\n" +
 	"\vUserProfile\x12/\n" +
 	"\n" +
 	"given_name\x18\x01 \x01(\tB\x10\xe0A\x01\xbaH\n" +
@@ -1282,15 +1192,14 @@ const file_tenantry_control_v1_user_proto_rawDesc = "" +
 	"\apicture\x18\x04 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\x80\x10R\apicture\x12+\n" +
 	"\awebsite\x18\x05 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\x80\x10R\awebsite\x12,\n" +
 	"\bzoneinfo\x18\x06 \x01(\tB\x10\xe0A\x01\xbaH\n" +
-	"r\b\x80ǋ\x92\x02\x01\x18@R\bzoneinfo\"\x8e\x02\n" +
+	"r\b\x80ǋ\x92\x02\x01\x18@R\bzoneinfo\x12?\n" +
+	"\x12preferred_username\x18\a \x01(\tB\x10\xe0A\x01\xbaH\n" +
+	"r\b\x80ǋ\x92\x02\x01\x18dR\x11preferredUsername\"\xae\x01\n" +
 	"\x11CredentialSummary\x12D\n" +
-	"\x04kind\x18\x01 \x01(\x0e2+.tenantry.control.v1.CredentialSummary.KindB\x03\xe0A\x03R\x04kind\x12@\n" +
-	"\vcreate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\n" +
-	"createTime\x12E\n" +
-	"\x0elast_used_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x03\xe0A\x03R\flastUsedTime\"*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2+.tenantry.control.v1.CredentialSummary.KindB\x03\xe0A\x03R\x04kind\"*\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
-	"\bPASSWORD\x10\x01\"\xe1\x01\n" +
+	"\bPASSWORD\x10\x01J\x04\b\x02\x10\x03J\x04\b\x03\x10\x04R\vcreate_timeR\x0elast_used_time\"\xe1\x01\n" +
 	"\bUserSpec\x12*\n" +
 	"\x05email\x18\x01 \x01(\tB\x14\xe0A\x02\xbaH\x0e\xc8\x01\x01r\t\xe0Ƌ\x92\x02\x01\x18\xfe\x01R\x05email\x123\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x10\xe0A\x01\xbaH\n" +
@@ -1298,14 +1207,13 @@ const file_tenantry_control_v1_user_proto_rawDesc = "" +
 	"\x05roles\x18\x03 \x03(\tB\x19\xe0A\x01\xbaH\x13\x92\x01\x10\x10d\x18\x01\"\n" +
 	"r\b\xe8ŋ\x92\x02\x01\x10\x01R\x05roles\x12\x1b\n" +
 	"\x06invite\x18\x04 \x01(\bB\x03\xe0A\x01R\x06invite\x12&\n" +
-	"\x06locale\x18\x05 \x01(\tB\x0e\xe0A\x01\xbaH\br\x06\xe8Ƌ\x92\x02\x01R\x06locale\"\xee\x01\n" +
+	"\x06locale\x18\x05 \x01(\tB\x0e\xe0A\x01\xbaH\br\x06\xe8Ƌ\x92\x02\x01R\x06locale\"\xd1\x01\n" +
 	"\x11CreateUserRequest\x12)\n" +
-	"\x06parent\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\xf8ŋ\x92\x02\x01R\x06parent\x12-\n" +
-	"\n" +
-	"request_id\x18\x02 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12(\n" +
+	"\x06parent\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\xf8ŋ\x92\x02\x01R\x06parent\x12(\n" +
 	"\rvalidate_only\x18\x03 \x01(\bB\x03\xe0A\x01R\fvalidateOnly\x128\n" +
 	"\x04user\x18\x04 \x01(\v2\x19.tenantry.control.v1.UserB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x04user\x12\x1b\n" +
-	"\x06invite\x18\x05 \x01(\bB\x03\xe0A\x01R\x06invite\"7\n" +
+	"\x06invite\x18\x05 \x01(\bB\x03\xe0A\x01R\x06inviteJ\x04\b\x02\x10\x03R\n" +
+	"request_id\"7\n" +
 	"\x0eGetUserRequest\x12%\n" +
 	"\x04name\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\xa8Ƌ\x92\x02\x01R\x04name\"\xf4\x01\n" +
 	"\x10ListUsersRequest\x12)\n" +
@@ -1326,25 +1234,23 @@ const file_tenantry_control_v1_user_proto_rawDesc = "" +
 	"\x01q\x18\x04 \x01(\tB\x13\xe0A\x02\xbaH\r\xc8\x01\x01r\b\x80ǋ\x92\x02\x01\x18dR\x01q\"x\n" +
 	"\x13SearchUsersResponse\x124\n" +
 	"\x05users\x18\x01 \x03(\v2\x19.tenantry.control.v1.UserB\x03\xe0A\x03R\x05users\x12+\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken\"\xe1\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tB\x03\xe0A\x03R\rnextPageToken\"\xc4\x03\n" +
 	"\x11UpdateUserRequest\x128\n" +
 	"\x04user\x18\x01 \x01(\v2\x19.tenantry.control.v1.UserB\t\xe0A\x02\xbaH\x03\xc8\x01\x01R\x04user\x12\x8d\x01\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskBP\xe0A\x01\xbaHJ\xba\x01G\n" +
 	"\x14field_mask.max_paths\x12\x16Name at most 64 fields\x1a\x17this.paths.size() <= 64R\n" +
 	"updateMask\x12$\n" +
 	"\x04etag\x18\x03 \x01(\tB\x10\xe0A\x01\xbaH\n" +
-	"r\b\x80ǋ\x92\x02\x01\x18@R\x04etag\x12-\n" +
-	"\n" +
-	"request_id\x18\x04 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12(\n" +
+	"r\b\x80ǋ\x92\x02\x01\x18@R\x04etag\x12(\n" +
 	"\rvalidate_only\x18\x05 \x01(\bB\x03\xe0A\x01R\fvalidateOnly:\x82\x01\xbaH\x7f\x1a}\n" +
-	"\tuser.name\x12GName the user in user.name, as orgs/{org}/tenants/{tenant}/users/{user}\x1a'!has(this.user) || this.user.name != ''\"\xb9\x01\n" +
+	"\tuser.name\x12GName the user in user.name, as orgs/{org}/tenants/{tenant}/users/{user}\x1a'!has(this.user) || this.user.name != ''J\x04\b\x04\x10\x05R\n" +
+	"request_id\"\x9c\x01\n" +
 	"\x11DeleteUserRequest\x12%\n" +
 	"\x04name\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\xa8Ƌ\x92\x02\x01R\x04name\x12$\n" +
 	"\x04etag\x18\x02 \x01(\tB\x10\xe0A\x01\xbaH\n" +
-	"r\b\x80ǋ\x92\x02\x01\x18@R\x04etag\x12-\n" +
-	"\n" +
-	"request_id\x18\x03 \x01(\tB\x0e\xe0A\x01\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12(\n" +
-	"\rvalidate_only\x18\x04 \x01(\bB\x03\xe0A\x01R\fvalidateOnly2\xe0\a\n" +
+	"r\b\x80ǋ\x92\x02\x01\x18@R\x04etag\x12(\n" +
+	"\rvalidate_only\x18\x04 \x01(\bB\x03\xe0A\x01R\fvalidateOnlyJ\x04\b\x03\x10\x04R\n" +
+	"request_id2\xe0\a\n" +
 	"\vUserService\x12\x9e\x01\n" +
 	"\n" +
 	"CreateUser\x12&.tenantry.control.v1.CreateUserRequest\x1a\x19.tenantry.control.v1.User\"M\xea\xf4\x18\x18\n" +
@@ -1377,7 +1283,7 @@ func file_tenantry_control_v1_user_proto_rawDescGZIP() []byte {
 }
 
 var file_tenantry_control_v1_user_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tenantry_control_v1_user_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_tenantry_control_v1_user_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_tenantry_control_v1_user_proto_goTypes = []any{
 	(User_State)(0),               // 0: tenantry.control.v1.User.State
 	(CredentialSummary_Kind)(0),   // 1: tenantry.control.v1.CredentialSummary.Kind
@@ -1394,51 +1300,44 @@ var file_tenantry_control_v1_user_proto_goTypes = []any{
 	(*SearchUsersResponse)(nil),   // 12: tenantry.control.v1.SearchUsersResponse
 	(*UpdateUserRequest)(nil),     // 13: tenantry.control.v1.UpdateUserRequest
 	(*DeleteUserRequest)(nil),     // 14: tenantry.control.v1.DeleteUserRequest
-	nil,                           // 15: tenantry.control.v1.User.AnnotationsEntry
-	nil,                           // 16: tenantry.control.v1.User.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 18: google.protobuf.Struct
-	(*fieldmaskpb.FieldMask)(nil), // 19: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 16: google.protobuf.Struct
+	(*fieldmaskpb.FieldMask)(nil), // 17: google.protobuf.FieldMask
 }
 var file_tenantry_control_v1_user_proto_depIdxs = []int32{
 	0,  // 0: tenantry.control.v1.User.state:type_name -> tenantry.control.v1.User.State
-	17, // 1: tenantry.control.v1.User.create_time:type_name -> google.protobuf.Timestamp
-	17, // 2: tenantry.control.v1.User.update_time:type_name -> google.protobuf.Timestamp
-	17, // 3: tenantry.control.v1.User.delete_time:type_name -> google.protobuf.Timestamp
-	17, // 4: tenantry.control.v1.User.purge_time:type_name -> google.protobuf.Timestamp
-	15, // 5: tenantry.control.v1.User.annotations:type_name -> tenantry.control.v1.User.AnnotationsEntry
-	16, // 6: tenantry.control.v1.User.labels:type_name -> tenantry.control.v1.User.LabelsEntry
-	3,  // 7: tenantry.control.v1.User.emails:type_name -> tenantry.control.v1.UserEmail
-	4,  // 8: tenantry.control.v1.User.profile:type_name -> tenantry.control.v1.UserProfile
-	18, // 9: tenantry.control.v1.User.app_metadata:type_name -> google.protobuf.Struct
-	18, // 10: tenantry.control.v1.User.user_metadata:type_name -> google.protobuf.Struct
-	5,  // 11: tenantry.control.v1.User.credentials:type_name -> tenantry.control.v1.CredentialSummary
-	17, // 12: tenantry.control.v1.User.last_login_time:type_name -> google.protobuf.Timestamp
-	1,  // 13: tenantry.control.v1.CredentialSummary.kind:type_name -> tenantry.control.v1.CredentialSummary.Kind
-	17, // 14: tenantry.control.v1.CredentialSummary.create_time:type_name -> google.protobuf.Timestamp
-	17, // 15: tenantry.control.v1.CredentialSummary.last_used_time:type_name -> google.protobuf.Timestamp
-	2,  // 16: tenantry.control.v1.CreateUserRequest.user:type_name -> tenantry.control.v1.User
-	2,  // 17: tenantry.control.v1.ListUsersResponse.users:type_name -> tenantry.control.v1.User
-	2,  // 18: tenantry.control.v1.SearchUsersResponse.users:type_name -> tenantry.control.v1.User
-	2,  // 19: tenantry.control.v1.UpdateUserRequest.user:type_name -> tenantry.control.v1.User
-	19, // 20: tenantry.control.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	7,  // 21: tenantry.control.v1.UserService.CreateUser:input_type -> tenantry.control.v1.CreateUserRequest
-	8,  // 22: tenantry.control.v1.UserService.GetUser:input_type -> tenantry.control.v1.GetUserRequest
-	9,  // 23: tenantry.control.v1.UserService.ListUsers:input_type -> tenantry.control.v1.ListUsersRequest
-	11, // 24: tenantry.control.v1.UserService.SearchUsers:input_type -> tenantry.control.v1.SearchUsersRequest
-	13, // 25: tenantry.control.v1.UserService.UpdateUser:input_type -> tenantry.control.v1.UpdateUserRequest
-	14, // 26: tenantry.control.v1.UserService.DeleteUser:input_type -> tenantry.control.v1.DeleteUserRequest
-	2,  // 27: tenantry.control.v1.UserService.CreateUser:output_type -> tenantry.control.v1.User
-	2,  // 28: tenantry.control.v1.UserService.GetUser:output_type -> tenantry.control.v1.User
-	10, // 29: tenantry.control.v1.UserService.ListUsers:output_type -> tenantry.control.v1.ListUsersResponse
-	12, // 30: tenantry.control.v1.UserService.SearchUsers:output_type -> tenantry.control.v1.SearchUsersResponse
-	2,  // 31: tenantry.control.v1.UserService.UpdateUser:output_type -> tenantry.control.v1.User
-	2,  // 32: tenantry.control.v1.UserService.DeleteUser:output_type -> tenantry.control.v1.User
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	15, // 1: tenantry.control.v1.User.create_time:type_name -> google.protobuf.Timestamp
+	15, // 2: tenantry.control.v1.User.update_time:type_name -> google.protobuf.Timestamp
+	15, // 3: tenantry.control.v1.User.delete_time:type_name -> google.protobuf.Timestamp
+	15, // 4: tenantry.control.v1.User.purge_time:type_name -> google.protobuf.Timestamp
+	3,  // 5: tenantry.control.v1.User.emails:type_name -> tenantry.control.v1.UserEmail
+	4,  // 6: tenantry.control.v1.User.profile:type_name -> tenantry.control.v1.UserProfile
+	16, // 7: tenantry.control.v1.User.app_metadata:type_name -> google.protobuf.Struct
+	16, // 8: tenantry.control.v1.User.user_metadata:type_name -> google.protobuf.Struct
+	5,  // 9: tenantry.control.v1.User.credentials:type_name -> tenantry.control.v1.CredentialSummary
+	1,  // 10: tenantry.control.v1.CredentialSummary.kind:type_name -> tenantry.control.v1.CredentialSummary.Kind
+	2,  // 11: tenantry.control.v1.CreateUserRequest.user:type_name -> tenantry.control.v1.User
+	2,  // 12: tenantry.control.v1.ListUsersResponse.users:type_name -> tenantry.control.v1.User
+	2,  // 13: tenantry.control.v1.SearchUsersResponse.users:type_name -> tenantry.control.v1.User
+	2,  // 14: tenantry.control.v1.UpdateUserRequest.user:type_name -> tenantry.control.v1.User
+	17, // 15: tenantry.control.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	7,  // 16: tenantry.control.v1.UserService.CreateUser:input_type -> tenantry.control.v1.CreateUserRequest
+	8,  // 17: tenantry.control.v1.UserService.GetUser:input_type -> tenantry.control.v1.GetUserRequest
+	9,  // 18: tenantry.control.v1.UserService.ListUsers:input_type -> tenantry.control.v1.ListUsersRequest
+	11, // 19: tenantry.control.v1.UserService.SearchUsers:input_type -> tenantry.control.v1.SearchUsersRequest
+	13, // 20: tenantry.control.v1.UserService.UpdateUser:input_type -> tenantry.control.v1.UpdateUserRequest
+	14, // 21: tenantry.control.v1.UserService.DeleteUser:input_type -> tenantry.control.v1.DeleteUserRequest
+	2,  // 22: tenantry.control.v1.UserService.CreateUser:output_type -> tenantry.control.v1.User
+	2,  // 23: tenantry.control.v1.UserService.GetUser:output_type -> tenantry.control.v1.User
+	10, // 24: tenantry.control.v1.UserService.ListUsers:output_type -> tenantry.control.v1.ListUsersResponse
+	12, // 25: tenantry.control.v1.UserService.SearchUsers:output_type -> tenantry.control.v1.SearchUsersResponse
+	2,  // 26: tenantry.control.v1.UserService.UpdateUser:output_type -> tenantry.control.v1.User
+	2,  // 27: tenantry.control.v1.UserService.DeleteUser:output_type -> tenantry.control.v1.User
+	22, // [22:28] is the sub-list for method output_type
+	16, // [16:22] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_tenantry_control_v1_user_proto_init() }
@@ -1454,7 +1353,7 @@ func file_tenantry_control_v1_user_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenantry_control_v1_user_proto_rawDesc), len(file_tenantry_control_v1_user_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

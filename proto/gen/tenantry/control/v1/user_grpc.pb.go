@@ -35,13 +35,13 @@ const (
 //
 // Users of a tenant.
 type UserServiceClient interface {
-	// Makes a user.
+	// Makes a user. The e-mail address is unique, so a repeated call answers ALREADY_EXISTS and makes no second user.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...grpc.CallOption) (*User, error)
 	// Reads a user.
 	GetUser(ctx context.Context, in *GetUserRequest, opts ...grpc.CallOption) (*User, error)
 	// Lists the users of a tenant.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
-	// Finds users by the beginning of an e-mail address, a name or an id.
+	// Finds users by the beginning of an e-mail address or a name.
 	SearchUsers(ctx context.Context, in *SearchUsersRequest, opts ...grpc.CallOption) (*SearchUsersResponse, error)
 	// Changes the fields of a user that the mask names.
 	UpdateUser(ctx context.Context, in *UpdateUserRequest, opts ...grpc.CallOption) (*User, error)
@@ -123,13 +123,13 @@ func (c *userServiceClient) DeleteUser(ctx context.Context, in *DeleteUserReques
 //
 // Users of a tenant.
 type UserServiceServer interface {
-	// Makes a user.
+	// Makes a user. The e-mail address is unique, so a repeated call answers ALREADY_EXISTS and makes no second user.
 	CreateUser(context.Context, *CreateUserRequest) (*User, error)
 	// Reads a user.
 	GetUser(context.Context, *GetUserRequest) (*User, error)
 	// Lists the users of a tenant.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
-	// Finds users by the beginning of an e-mail address, a name or an id.
+	// Finds users by the beginning of an e-mail address or a name.
 	SearchUsers(context.Context, *SearchUsersRequest) (*SearchUsersResponse, error)
 	// Changes the fields of a user that the mask names.
 	UpdateUser(context.Context, *UpdateUserRequest) (*User, error)
