@@ -118,9 +118,6 @@ func build(p parts) (*Service, error) {
 // Handler answers requests for all tenants; it finds the tenant by the Host header.
 func (s *Service) Handler() http.Handler { return s.web }
 
-// Server is the handler as package web knows it, for processes that serve several services on one listener (web.Join).
-func (s *Service) Server() *web.Server { return s.web }
-
 // Endpoint is one method of one path. A path that ends in "/…" stands for everything below it.
 type Endpoint struct{ Method, Path string }
 
