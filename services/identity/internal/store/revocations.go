@@ -4,8 +4,6 @@ package store
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -64,53 +62,22 @@ func (s *Store) LoadRevocations(ctx context.Context, since, now time.Time, fn fu
 }
 
 func (s *Store) revocationPage(ctx context.Context, last Revocation, first bool, now time.Time) ([]Revocation, error) {
-	var b pgx.Batch
-	b.Queue(`SELECT set_config('tenantry.sweep', 'reload', true)`)
-	b.Queue(`
-		SELECT tenant_id, kind, subject, until, create_time FROM revocations
-		WHERE create_time >= $1 AND ($2 OR (create_time, tenant_id, kind, subject) > ($1, $3, $4, $5)) AND until > $6
-		ORDER BY create_time, tenant_id, kind, subject LIMIT $7`,
+	rows, err := s.pool.Query(ctx, `SELECT tenant_id, kind, subject, until, create_time FROM reload_revocations($1, $2, $3, $4, $5, $6, $7)`,
 		last.CreateTime, first, uuid(last.Tenant), string(last.Kind), last.Subject, now, reloadPage)
-	res := s.pool.SendBatch(ctx, &b)
-	if _, err := res.Exec(); err != nil {
-		return nil, errors.Join(fail(err), closed(res))
-	}
-	rows, err := res.Query()
 	if err != nil {
-		return nil, errors.Join(fail(err), closed(res))
+		return nil, fail(err)
 	}
 	page, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Revocation, error) {
 		var r Revocation
 		err := row.Scan((*[16]byte)(&r.Tenant), &r.Kind, &r.Subject, when{&r.Until}, when{&r.CreateTime})
 		return r, err
 	})
-	if cerr := res.Close(); err == nil {
-		err = cerr
-	}
 	return page, fail(err)
 }
 
 // Sweep removes up to limit expired rows of each of the tables that only grow, by the database's own clock, and answers how many
-// went. Several processes may sweep at once: SKIP LOCKED keeps them apart.
+// went. Several processes may sweep at once.
 func (s *Store) Sweep(ctx context.Context, limit int) (removed int64, err error) {
-	err = fail(pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT set_config('tenantry.sweep', 'expired', true)`); err != nil {
-			return err
-		}
-		for _, t := range []struct{ table, key, expire string }{
-			{"sessions", "tenant_id, id", "expire_time"},
-			{"refresh_families", "tenant_id, grant_id", "expire_time"},
-			{"revocations", "tenant_id, kind, subject", "until"},
-		} {
-			tag, err := tx.Exec(ctx, fmt.Sprintf(
-				`DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s < now() ORDER BY %[3]s LIMIT $1 FOR UPDATE SKIP LOCKED)`,
-				t.table, t.key, t.expire), limit)
-			if err != nil {
-				return err
-			}
-			removed += tag.RowsAffected()
-		}
-		return nil
-	}))
-	return removed, err
+	err = s.pool.QueryRow(ctx, `SELECT sweep_expired($1)`, limit).Scan(&removed)
+	return removed, fail(err)
 }

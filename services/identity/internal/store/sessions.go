@@ -98,7 +98,7 @@ func (s *Store) EndSession(ctx context.Context, ref TenantRef, op Op, session id
 		if err != nil {
 			return err
 		}
-		grants, err := revokeFamilies(ctx, tx, ref, now, "session_ended", `session_id = $4 AND NOT offline`, uuid(session))
+		grants, err := revokeFamilies(ctx, tx, ref, now, "session_ended", `user_id = $4 AND session_id = $5 AND NOT offline`, uuid(user), uuid(session))
 		if err != nil {
 			return err
 		}

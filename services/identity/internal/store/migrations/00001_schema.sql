@@ -158,7 +158,6 @@ CREATE TABLE refresh_families (
     PRIMARY KEY (tenant_id, grant_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX refresh_families_user ON refresh_families (tenant_id, user_id);
-CREATE INDEX refresh_families_session ON refresh_families (tenant_id, session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX refresh_families_expire ON refresh_families (expire_time);
 
 CREATE TABLE consents (
@@ -265,22 +264,68 @@ END
 $$;
 -- +goose StatementEnd
 
--- The two deliberate reads and deletes across tenants, each behind its own word, so that no other statement can stray into them:
--- rebuilding revocation marks (ids and times only), and removing what has expired by the database's own clock.
-CREATE POLICY reload ON revocations FOR SELECT
+-- The two deliberate looks across tenants are functions of the owner, each with its own word for policies that hold for the owner
+-- alone: the service cannot stray into them, and its own statements do not pay for them.
+-- +goose StatementBegin
+DO $$
+DECLARE
+    t text;
+    e text;
+BEGIN
+    FOR t, e IN VALUES ('sessions', 'expire_time'), ('refresh_families', 'expire_time'), ('revocations', 'until') LOOP
+        EXECUTE format('CREATE POLICY expired ON %I TO CURRENT_USER
+            USING (current_setting(''tenantry.sweep'', true) = ''expired'' AND %I < now())', t, e);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+CREATE POLICY reload ON revocations FOR SELECT TO CURRENT_USER
     USING (current_setting('tenantry.sweep', true) = 'reload');
-CREATE POLICY expired_read ON revocations FOR SELECT
-    USING (current_setting('tenantry.sweep', true) = 'expired' AND until < now());
-CREATE POLICY expired_delete ON revocations FOR DELETE
-    USING (current_setting('tenantry.sweep', true) = 'expired' AND until < now());
-CREATE POLICY expired_read ON sessions FOR SELECT
-    USING (current_setting('tenantry.sweep', true) = 'expired' AND expire_time < now());
-CREATE POLICY expired_delete ON sessions FOR DELETE
-    USING (current_setting('tenantry.sweep', true) = 'expired' AND expire_time < now());
-CREATE POLICY expired_read ON refresh_families FOR SELECT
-    USING (current_setting('tenantry.sweep', true) = 'expired' AND expire_time < now());
-CREATE POLICY expired_delete ON refresh_families FOR DELETE
-    USING (current_setting('tenantry.sweep', true) = 'expired' AND expire_time < now());
+
+-- sweep_expired removes what has expired by the database's own clock. SKIP LOCKED keeps several sweepers apart.
+-- +goose StatementBegin
+CREATE FUNCTION sweep_expired(p_limit integer) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    n     bigint;
+    total bigint := 0;
+BEGIN
+    PERFORM set_config('tenantry.sweep', 'expired', true);
+    DELETE FROM sessions WHERE (tenant_id, id) IN (
+        SELECT tenant_id, id FROM sessions WHERE expire_time < now() ORDER BY expire_time LIMIT p_limit FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    total := total + n;
+    DELETE FROM refresh_families WHERE (tenant_id, grant_id) IN (
+        SELECT tenant_id, grant_id FROM refresh_families WHERE expire_time < now() ORDER BY expire_time LIMIT p_limit FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    total := total + n;
+    DELETE FROM revocations WHERE (tenant_id, kind, subject) IN (
+        SELECT tenant_id, kind, subject FROM revocations WHERE until < now() ORDER BY until LIMIT p_limit FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    PERFORM set_config('tenantry.sweep', '', true);
+    RETURN total + n;
+END
+$$;
+-- +goose StatementEnd
+
+-- reload_revocations answers ids and times of all tenants, from which the marks of an empty Redis are rebuilt; a keyset page.
+-- +goose StatementBegin
+CREATE FUNCTION reload_revocations(p_since timestamptz, p_first boolean, p_tenant uuid, p_kind text, p_subject text, p_now timestamptz, p_limit integer)
+RETURNS TABLE (tenant_id uuid, kind text, subject text, until timestamptz, create_time timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM set_config('tenantry.sweep', 'reload', true);
+    RETURN QUERY
+        SELECT r.tenant_id, r.kind, r.subject, r.until, r.create_time FROM revocations r
+        WHERE r.create_time >= p_since AND r.until > p_now
+            AND (p_first OR (r.create_time, r.tenant_id, r.kind, r.subject) > (p_since, p_tenant, p_kind, p_subject))
+        ORDER BY r.create_time, r.tenant_id, r.kind, r.subject LIMIT p_limit;
+    PERFORM set_config('tenantry.sweep', '', true);
+END
+$$;
+-- +goose StatementEnd
+REVOKE ALL ON FUNCTION sweep_expired, reload_revocations FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sweep_expired, reload_revocations TO tenantry_identity;
 
 GRANT USAGE ON SCHEMA public TO tenantry_identity;
 GRANT SELECT, INSERT, UPDATE, DELETE ON
@@ -292,6 +337,6 @@ GRANT SELECT, INSERT, UPDATE ON audit_heads TO tenantry_identity;
 GRANT SELECT, INSERT ON audit_events TO tenantry_identity;
 
 -- +goose Down
-DROP FUNCTION append_audit;
+DROP FUNCTION append_audit, sweep_expired, reload_revocations;
 DROP TABLE audit_events, audit_heads, revocations, applied_seeds, consents, refresh_families, sessions, invitations, memberships, unknown_logins,
     credentials, users;
