@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"html/template"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -117,6 +118,9 @@ func build(p parts) (*Service, error) {
 
 // Handler answers requests for all tenants; it finds the tenant by the Host header.
 func (s *Service) Handler() http.Handler { return s.web }
+
+// Metrics writes the service's counters in Prometheus's text format.
+func (s *Service) Metrics() io.WriterTo { return s.web.Metrics() }
 
 // Endpoint is one method of one path. A path that ends in "/…" stands for everything below it.
 type Endpoint struct{ Method, Path string }

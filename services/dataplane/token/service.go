@@ -5,6 +5,7 @@ package token
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -55,7 +56,7 @@ func build(p parts) (*Service, error) {
 	if p.identity == nil || p.grants == nil || p.keyring == nil || p.opener == nil {
 		return nil, errors.New("token: identity, grants, keyring and opener are required")
 	}
-	p.web.Service = "token"
+	p.web.Service, p.web.Machines = "token", true
 	server, err := web.NewServer(p.web)
 	if err != nil {
 		return nil, err
@@ -80,6 +81,9 @@ func build(p parts) (*Service, error) {
 
 // Handler answers requests for all tenants; it finds the tenant by the Host header.
 func (s *Service) Handler() http.Handler { return s.web }
+
+// Metrics writes the service's counters in Prometheus's text format.
+func (s *Service) Metrics() io.WriterTo { return s.web.Metrics() }
 
 // Minter signs on behalf of login's flows.
 func (s *Service) Minter() *Minter { return s.mint }
