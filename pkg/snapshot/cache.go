@@ -171,9 +171,16 @@ func (c *Cache) judge(t *Tenant) verdict {
 		}
 		t.setFlag(flagVisited)
 	}
-	if t.confirmed.Load() != c.generation.Load() || t.orgDep.cur.Load() != t.org || c.staleMS.Load() > t.maxAge ||
-		t.ringDep != nil && t.ringDep.cur.Load() != t.ring.Load() {
+	if t.confirmed.Load() != c.generation.Load() || c.staleMS.Load() > t.maxAge {
 		return attention
+	}
+	if !t.inForce() {
+		if t.outdated() {
+			return attention
+		}
+		if org := t.orgDep.cur.Load(); org == nil || !org.active {
+			return attention
+		}
 	}
 	if !t.serving {
 		return closed

@@ -16,6 +16,7 @@ type cached struct {
 	serving   bool          // tenant and org are active
 	confirmed atomic.Uint64 // Cache.generation under which the version was last known to be current
 	maxAge    int64         // MaxConfigAge in milliseconds
+	held      atomic.Int64  // until then (Unix milliseconds) not compiled again: the new org or layer was refused
 
 	org     *compiledOrg // what it is compiled with
 	orgDep  *dependency[compiledOrg]

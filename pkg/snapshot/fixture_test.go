@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
@@ -312,3 +313,7 @@ func wantLookup(t testing.TB, c *Cache, host string, want error) {
 }
 
 func versionBytes(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
+
+func durationOfMinutes(n int) *durationpb.Duration {
+	return durationpb.New(time.Duration(n) * time.Minute)
+}

@@ -389,13 +389,15 @@ func (c *Cache) attend(ctx context.Context, s *slot) (*Tenant, error) {
 			if !done {
 				return t, nil
 			}
-		case t.orgDep.cur.Load() != t.org || t.ringDep != nil && t.ringDep.cur.Load() != t.ring.Load():
+		case t.outdated():
 			fresh, err := c.fly(ctx, "r"+string(s.id[:]), func(ctx context.Context) (*Tenant, error) { return c.revive(ctx, s) })
 			if err != nil {
 				return nil, err
 			}
-			if fresh == t && (t.orgDep.cur.Load() != t.org) {
-				return t, nil // the new org or layer cannot be loaded; the announcement was not restrictive
+			if fresh == t && !t.inForce() {
+				// The new org or layer cannot be used or not be loaded, so the last accepted one stays. Not every request tries again.
+				t.held.Store(time.Now().Add(holdTime).UnixMilli())
+				return t, nil
 			}
 		default:
 			t.setFlag(flagVisited)
@@ -403,6 +405,24 @@ func (c *Cache) attend(ctx context.Context, s *slot) (*Tenant, error) {
 		}
 	}
 	return nil, ErrUnavailable
+}
+
+// holdTime is how long a tenant is served with an org or layer that was replaced by one that could not be used.
+const holdTime = time.Second
+
+// inForce reports whether t is compiled with its org and ring table as they are now.
+func (c *cached) inForce() bool {
+	return c.orgDep.cur.Load() == c.org && (c.ringDep == nil || c.ringDep.cur.Load() == c.ring.Load())
+}
+
+// outdated reports whether t has to be compiled again now: what it is compiled with was replaced, and either nobody may be served
+// before the replacement is loaded, or the last attempt is some time ago.
+func (c *cached) outdated() bool {
+	if c.inForce() {
+		return false
+	}
+	restrictive := c.orgDep.cur.Load() == nil || c.ringDep != nil && c.ringDep.cur.Load() == nil
+	return restrictive || c.held.Load() < time.Now().UnixMilli()
 }
 
 var errStale = errors.New("snapshot: configuration older than the tenant allows")
