@@ -47,7 +47,7 @@ func (s *sink) Write(b []byte) (int, error) {
 func quiet(b *testing.B, r *rig) {
 	b.Helper()
 	r.service.log = slog.New(slog.NewJSONHandler(io.Discard, nil))
-	server, err := web.NewServer(web.Config{Service: "token", Tenants: r.world, Logger: r.service.log})
+	server, err := web.NewServer(web.Config{Service: "token", Machines: true, Tenants: r.world, Logger: r.service.log})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestMachinePathAllocations(t *testing.T) {
 	r := newRig(t)
 	s := r.replica()
 	s.log = slog.New(slog.DiscardHandler)
-	server, err := web.NewServer(web.Config{Service: "token", Tenants: r.world, Logger: s.log})
+	server, err := web.NewServer(web.Config{Service: "token", Machines: true, Tenants: r.world, Logger: s.log})
 	if err != nil {
 		t.Fatal(err)
 	}

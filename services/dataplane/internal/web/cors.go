@@ -2,27 +2,23 @@
 
 package web
 
-import (
-	"net/http"
+import "net/http"
 
-	"github.com/tenantry/tenantry/pkg/snapshot"
+// Origins says whether pages of other origins may read an endpoint's answers (Fetch Standard, CORS protocol). Never with
+// credentials: no endpoint that is readable takes any from a browser.
+type Origins uint8
+
+// Which origins may read.
+const (
+	// NoOrigin allows none.
+	NoOrigin Origins = iota
+	// AnyOrigin is for documents that are public: discovery and the JWK Set. Their answers do not depend on the origin, so that a
+	// shared cache may keep one for all.
+	AnyOrigin
+	// TenantOrigins allows the origins of the tenant's policy and of its clients. A preflight names no client, so this is all that
+	// can be known then; an endpoint that has authenticated a client calls DenyOrigin when the origin belongs to another one.
+	TenantOrigins
 )
-
-// OriginPolicy says whether pages of an origin may read an endpoint's answers (Fetch Standard, CORS protocol). "*" as first result
-// allows everybody, without credentials, which no endpoint here takes from a browser anyway.
-type OriginPolicy func(t *snapshot.Tenant, origin string) (allow string)
-
-// AnyOrigin is for documents that are public: discovery and the JWK Set.
-func AnyOrigin(*snapshot.Tenant, string) string { return "*" }
-
-// TenantOrigins allows the origins of the tenant's policy and of its clients. A preflight names no client, so this is all that can
-// be known then; an endpoint that has authenticated a client calls DenyOrigin when the origin belongs to another one.
-func TenantOrigins(t *snapshot.Tenant, origin string) string {
-	if t.AllowsOrigin(origin) {
-		return origin
-	}
-	return ""
-}
 
 // DenyOrigin takes back the permission that TenantOrigins gave.
 func DenyOrigin(h http.Header) {
@@ -31,32 +27,37 @@ func DenyOrigin(h http.Header) {
 }
 
 var (
-	anyOrigin      = []string{"*"}
-	corsHeaders    = []string{"Authorization, Content-Type, DPoP, Tenantry-Config-Version"}
-	corsExpose     = []string{"WWW-Authenticate, Retry-After, X-Request-Id"}
-	corsMaxAge     = []string{"600"}
-	maxOriginBytes = 512
+	anyOrigin   = []string{"*"}
+	corsHeaders = []string{"Authorization, Content-Type, DPoP, Tenantry-Config-Version"}
+	corsExpose  = []string{"WWW-Authenticate, Retry-After, X-Request-Id"}
+	corsMaxAge  = []string{"600"}
 )
+
+// maxOriginBytes is longer than any origin: scheme, 253 bytes of host, port.
+const maxOriginBytes = 300
 
 // cors sets the CORS headers of an answer. done means that the request was a preflight and is answered by them.
 func (m *route) cors(h http.Header, r *http.Request, q *Request) (done bool) {
 	origins := r.Header["Origin"]
 	preflight := r.Method == http.MethodOptions && len(r.Header["Access-Control-Request-Method"]) > 0
-	h["Vary"] = varyOrigin
-	if len(origins) != 1 || len(origins[0]) > maxOriginBytes {
-		return preflight
-	}
-	switch allow := m.CORS(q.Tenant, origins[0]); allow {
-	case "":
-		return preflight // a browser reads the missing header as a no
-	case "*":
+	switch m.CORS {
+	case NoOrigin:
+		return false
+	case AnyOrigin:
 		h["Access-Control-Allow-Origin"] = anyOrigin
-	default:
+		if len(origins) == 0 {
+			return false
+		}
+	case TenantOrigins:
+		h["Vary"] = varyOrigin // also when the answer is no: a cache must not give it to another origin
+		if len(origins) != 1 || len(origins[0]) > maxOriginBytes || !q.Tenant.AllowsOrigin(origins[0]) {
+			return preflight // a browser reads the missing header as a no
+		}
 		h["Access-Control-Allow-Origin"] = origins
 	}
 	h["Access-Control-Expose-Headers"] = corsExpose
 	if preflight {
-		h["Access-Control-Allow-Methods"] = m.preAllo
+		h["Access-Control-Allow-Methods"] = m.preflight
 		h["Access-Control-Allow-Headers"] = corsHeaders
 		h["Access-Control-Max-Age"] = corsMaxAge
 	}

@@ -24,11 +24,14 @@ var (
 )
 
 // setSecurityHeaders sets what every answer of a tenant's host carries. A service that sends pages replaces the policy by its own.
-func setSecurityHeaders(h http.Header, secure bool) {
+// JSON that may not be sniffed is never a page, so it needs no policy for pages.
+func setSecurityHeaders(h http.Header, secure, machines bool) {
 	h["X-Content-Type-Options"] = noSniff
-	h["Content-Security-Policy"] = lockedDown
-	h["Referrer-Policy"] = noReferrer
-	h["X-Frame-Options"] = deny
+	if !machines {
+		h["Content-Security-Policy"] = lockedDown
+		h["Referrer-Policy"] = noReferrer
+		h["X-Frame-Options"] = deny
+	}
 	if secure {
 		// Without includeSubDomains: names below a tenant's host are not ours to decide about (RFC 6797 section 6.1.2).
 		h["Strict-Transport-Security"] = transport
