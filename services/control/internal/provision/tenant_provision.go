@@ -204,16 +204,38 @@ func (p *provisioning) attempt(ctx context.Context) (ProvisionResult, error) {
 		return ProvisionResult{}, err
 	}
 	if err := p.write(ctx, n); err != nil {
-		if errors.Is(err, tenancy.ReasonHostnameUnavailable) {
-			err = p.unavailable(0)
+		if !errors.Is(err, tenancy.ReasonHostnameUnavailable) {
+			return ProvisionResult{}, err
 		}
-		return ProvisionResult{}, err
+		if err := p.reclaim(ctx, n, hosts); err != nil {
+			return ProvisionResult{}, err
+		}
 	}
 	s.published()
 	if n.Seed != nil && s.cfg.Seeded != nil {
 		s.cfg.Seeded()
 	}
 	return res, nil
+}
+
+// reclaim writes again after a name was found taken, if every name is free: somebody had it before, and its hold is over. Names with a
+// history are rare, so the first attempt does not look for one.
+func (p *provisioning) reclaim(ctx context.Context, n *store.NewTenant, hosts []string) error {
+	for i, h := range hosts {
+		free, err := p.s.store.HostnameFree(ctx, p.org, h, p.now)
+		if err != nil {
+			return err
+		}
+		if !free {
+			return p.unavailable(i)
+		}
+	}
+	n.Reclaim = true
+	err := p.write(ctx, n)
+	if errors.Is(err, tenancy.ReasonHostnameUnavailable) {
+		return p.unavailable(0)
+	}
+	return err
 }
 
 // write commits everything. A pinned tenant also changes its blueprint's ring table, which takes a longer transaction.

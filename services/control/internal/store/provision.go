@@ -25,9 +25,20 @@ type Ground struct {
 
 // Ground reads it for a slug and labels, a blueprint by id or slug, and a caller's request id (empty for none).
 func (s *Store) Ground(ctx context.Context, org id.Org, slug string, labels []string, bp id.Blueprint, bpSlug string, caller id.APIKey, method, requestID string) (g Ground, err error) {
-	var request *string
+	// One statement for each kind of reference, and none of the kept answers where there can be none: each is planned once and does
+	// nothing in vain.
+	args := []any{org, slug, labels}
+	which := `b.slug = $4`
+	if bpSlug == "" {
+		which, args = `b.id = $4`, append(args, bp)
+	} else {
+		args = append(args, bpSlug)
+	}
+	answer, join := `NULL::uuid, '00000000-0000-0000-0000-000000000000'::uuid, NULL::bytea, NULL::bytea, NULL::timestamptz`, ``
 	if requestID != "" {
-		request = &requestID
+		answer = `p.id, COALESCE(p.tenant_id, '00000000-0000-0000-0000-000000000000'), p.body_hash, p.answer, p.create_time`
+		join = ` LEFT JOIN operations p ON p.caller = $5 AND p.method = $6 AND p.request_id = $7::text::uuid`
+		args = append(args, caller, method, requestID)
 	}
 	err = s.one(ctx, org, false, func(r pgx.Rows) error {
 		var a Answer
@@ -51,12 +62,8 @@ func (s *Store) Ground(ctx context.Context, org id.Org, slug string, labels []st
 		}
 		return nil
 	}, `SELECT o.id, o.slug, o.display_name, o.state, o.base_domain, o.default_audience, o.allowed_regions, o.config_version,
-			o.reserved_labels && $3, EXISTS (SELECT FROM tenants WHERE org_id = $1 AND slug = $2), b.id, b.revision, b.layer_digest,
-			p.id, COALESCE(p.tenant_id, '00000000-0000-0000-0000-000000000000'), p.body_hash, p.answer, p.create_time
-		FROM orgs o
-		LEFT JOIN blueprints b ON b.org_id = o.id AND (b.id = $4 OR b.slug = $5)
-		LEFT JOIN operations p ON p.caller = $6 AND p.method = $7 AND p.request_id = $8::text::uuid
-		WHERE o.id = $1`, org, slug, labels, bp, bpSlug, caller, method, request)
+			o.reserved_labels && $3, EXISTS (SELECT FROM tenants WHERE org_id = $1 AND slug = $2), b.id, b.revision, b.layer_digest, `+answer+`
+		FROM orgs o LEFT JOIN blueprints b ON b.org_id = $1 AND `+which+join+` WHERE o.id = $1`, args...)
 	return g, err
 }
 
@@ -72,6 +79,7 @@ type NewTenant struct {
 	Seed        []byte // for the identity database; nil for none
 	Event       tenancy.AuditEvent
 	Answer      Answer
+	Reclaim     bool // one of the hostnames was somebody's before and is free again
 }
 
 // Provision writes a new tenant, completely or not at all, in one round trip: a batch is one implicit transaction. Inside it the org
@@ -100,16 +108,24 @@ func (n *NewTenant) queue(b *pgx.Batch, org id.Org) error {
 	// First, so that the slower of two calls with one request id learns of the other before anything else can be in its way.
 	queueAnswer(b, org, n.Answer)
 	names := hostNames(t.Hosts)
-	b.Queue(`WITH claim AS (
-			INSERT INTO hostnames AS h (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4::timestamptz FROM unnest($1::text[]) n
-			ON CONFLICT (hostname) DO UPDATE SET org_id = excluded.org_id, tenant_id = excluded.tenant_id, kind = 1, claim_version = h.claim_version + 1,
-				claimed_at = excluded.claimed_at, released_at = NULL, hold_until = NULL
-			WHERE h.org_id = '00000000-0000-0000-0000-000000000000' AND (h.hold_until IS NULL OR h.hold_until <= $4::timestamptz)
-			RETURNING 1
-		) SELECT tenantry_require((SELECT count(*) FROM claim) = cardinality($1::text[]), 'HOSTNAME_UNAVAILABLE'),
-			tenantry_require(EXISTS (SELECT FROM orgs WHERE id = $2 AND state = 1), 'ORG_SUSPENDED'),
-			tenantry_require($6 = 0 OR EXISTS (SELECT FROM blueprints WHERE org_id = $2 AND id = $5 AND revision = $6), 'CONCURRENT_CHANGE')`,
-		names, org, t.ID, t.CreateTime, t.Blueprint, n.followed())
+	if n.Reclaim {
+		b.Queue(`WITH claim AS (
+				INSERT INTO hostnames AS h (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4::timestamptz FROM unnest($1::text[]) n
+				ON CONFLICT (hostname) DO UPDATE SET org_id = excluded.org_id, tenant_id = excluded.tenant_id, kind = 1, claim_version = h.claim_version + 1,
+					claimed_at = excluded.claimed_at, released_at = NULL, hold_until = NULL
+				WHERE h.org_id = '00000000-0000-0000-0000-000000000000' AND (h.hold_until IS NULL OR h.hold_until <= $4::timestamptz)
+				RETURNING 1
+			) SELECT CASE WHEN (SELECT count(*) FROM claim) <> cardinality($1::text[]) THEN tenantry_refuse('HOSTNAME_UNAVAILABLE') END`,
+			names, org, t.ID, t.CreateTime)
+	} else {
+		// A name that somebody has breaks the primary key, which is HOSTNAME_UNAVAILABLE.
+		b.Queue(`INSERT INTO hostnames (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4 FROM unnest($1::text[]) n`,
+			names, org, t.ID, t.CreateTime)
+	}
+	b.Queue(`SELECT CASE
+		WHEN NOT EXISTS (SELECT FROM orgs WHERE id = $1 AND state = 1) THEN tenantry_refuse('ORG_SUSPENDED')
+		WHEN $3 > 0 AND NOT EXISTS (SELECT FROM blueprints WHERE org_id = $1 AND id = $2 AND revision = $3) THEN tenantry_refuse('CONCURRENT_CHANGE')
+		END`, org, t.Blueprint, n.followed())
 	b.Queue(`INSERT INTO tenants (org_id, id, slug, display_name, type, region, state, blueprint_id, blueprint_revision, blueprint_pin, pool_id,
 			issuer, hosts, plan, entitlements, owner_email, owner_id, app_metadata, internal_metadata, overrides, theme, parameters, labels,
 			annotations, audit_seq, audit_hash, create_time, update_time)
@@ -137,9 +153,12 @@ func (n *NewTenant) queue(b *pgx.Batch, org id.Org) error {
 		b.Queue(`INSERT INTO rsa_wanted (org_id, tenant_id, create_time) VALUES ($1, $2, $3)`, org, t.ID, t.CreateTime)
 	}
 	// The claim versions were drawn a moment ago, in this transaction.
+	versions := `array_agg(h.claim_version ORDER BY array_position($5::text[], h.hostname)), array_agg(true), $6 FROM hostnames h WHERE h.hostname = ANY($5::text[])`
+	if len(names) == 1 {
+		versions = `ARRAY[h.claim_version], ARRAY[true], $6 FROM hostnames h WHERE h.hostname = ($5::text[])[1]`
+	}
 	b.Queue(`INSERT INTO snapshots (subject, org_id, kind, config_version, body, hosts, host_claims, host_live, update_time)
-		SELECT $1, $2, $3, 1, $4, $5, array_agg(h.claim_version ORDER BY array_position($5::text[], h.hostname)), array_agg(true), $6
-		FROM hostnames h WHERE h.hostname = ANY($5::text[])`, t.ID, org, KindTenant, n.Record.Body, names, t.CreateTime)
+		SELECT $1, $2, $3, 1, $4, $5, `+versions, t.ID, org, KindTenant, n.Record.Body, names, t.CreateTime)
 	queueOutbox(b, org, t.ID, n.Regions, Interactive, t.CreateTime)
 	if n.Seed != nil {
 		b.Queue(`INSERT INTO identity_seeds (tenant_id, org_id, payload, create_time) VALUES ($1, $2, $3, $4)`, t.ID, org, n.Seed, t.CreateTime)

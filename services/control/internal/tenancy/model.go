@@ -69,75 +69,75 @@ func (t TenantType) String() string {
 
 // Standard are the fields that every resource has.
 type Standard struct {
-	DisplayName string
-	Labels      map[string]string
-	Annotations map[string]string
-	Version     int64 // counts the writes of the row; the etag is made of it
-	CreateTime  time.Time
-	UpdateTime  time.Time
+	DisplayName string            `json:",omitzero"`
+	Labels      map[string]string `json:",omitzero"`
+	Annotations map[string]string `json:",omitzero"`
+	Version     int64             `json:",omitzero"` // counts the writes of the row; the etag is made of it
+	CreateTime  time.Time         `json:",omitzero"`
+	UpdateTime  time.Time         `json:",omitzero"`
 }
 
 // Org is the billing and administrative boundary.
 type Org struct {
 	Standard
-	ID              id.Org
-	Slug            string
-	State           State
-	BaseDomain      string // A-label form; empty until a platform key sets it
-	DefaultAudience string // `aud` of access tokens when a request names no resource
-	BillingAccount  string // reference into the billing system of the operator
-	BillingPlan     string
-	AllowedRegions  []string // empty means every region of the installation
-	ReservedLabels  []string // labels under the base domain that no tenant may take
-	Config          *Policy  // inherited by the tenants of all blueprints
-	Theme           *Theme   // likewise
-	ConfigVersion   int64    // of the org's record in the data plane
+	ID              id.Org   `json:",omitzero"`
+	Slug            string   `json:",omitzero"`
+	State           State    `json:",omitzero"`
+	BaseDomain      string   `json:",omitzero"` // A-label form; empty until a platform key sets it
+	DefaultAudience string   // `aud` of access tokens when a request names no resource
+	BillingAccount  string   `json:",omitzero"` // reference into the billing system of the operator
+	BillingPlan     string   `json:",omitzero"`
+	AllowedRegions  []string `json:",omitzero"` // empty means every region of the installation
+	ReservedLabels  []string `json:",omitzero"` // labels under the base domain that no tenant may take
+	Config          *Policy  `json:",omitzero"` // inherited by the tenants of all blueprints
+	Theme           *Theme   `json:",omitzero"` // likewise
+	ConfigVersion   int64    `json:",omitzero"` // of the org's record in the data plane
 }
 
 // Tenant is one isolated identity space.
 type Tenant struct {
 	Standard
-	Org               id.Org
-	ID                id.Tenant
-	Slug              string
-	Type              TenantType
-	Region            string
-	State             State
-	Blueprint         id.Blueprint // zero when the tenant was made without one
-	BlueprintRevision int          // the revision that the tenant's own things were made from
-	BlueprintPin      int          // the revision that the tenant is held at; 0: it follows the blueprint
-	Pool              id.UserPool
-	Issuer            string
-	Hosts             []Host // the first one is primary
-	Plan              string
-	Entitlements      []string
-	OwnerEmail        string
-	Owner             id.User         // the owner's user, zero without an owner
-	AppMetadata       json.RawMessage // a JSON object; the tenant's admins may write it
-	InternalMetadata  json.RawMessage // a JSON object; only the org may
-	Overrides         *Policy         // what this tenant sets itself
-	Theme             *Theme          // what this tenant's appearance sets itself
-	Parameters        map[string]any  // the values that filled in the blueprint, defaults included
-	ConfigVersion     int64           // names the snapshot
-	DeleteTime        time.Time       // zero unless DELETED
-	PurgeTime         time.Time       // when a deleted tenant is gone for good
-	StateBefore       State           // the state that Undelete restores
-	Roles             []Role          // filled by GetTenant
+	Org               id.Org          `json:",omitzero"`
+	ID                id.Tenant       `json:",omitzero"`
+	Slug              string          `json:",omitzero"`
+	Type              TenantType      `json:",omitzero"`
+	Region            string          `json:",omitzero"`
+	State             State           `json:",omitzero"`
+	Blueprint         id.Blueprint    `json:",omitzero"` // zero when the tenant was made without one
+	BlueprintRevision int             `json:",omitzero"` // the revision that the tenant's own things were made from
+	BlueprintPin      int             `json:",omitzero"` // the revision that the tenant is held at; 0: it follows the blueprint
+	Pool              id.UserPool     `json:",omitzero"`
+	Issuer            string          `json:",omitzero"`
+	Hosts             []Host          `json:",omitzero"` // the first one is primary
+	Plan              string          `json:",omitzero"`
+	Entitlements      []string        `json:",omitzero"`
+	OwnerEmail        string          `json:",omitzero"`
+	Owner             id.User         `json:",omitzero"` // the owner's user, zero without an owner
+	AppMetadata       json.RawMessage `json:",omitzero"` // a JSON object; the tenant's admins may write it
+	InternalMetadata  json.RawMessage `json:",omitzero"` // a JSON object; only the org may
+	Overrides         *Policy         `json:",omitzero"` // what this tenant sets itself
+	Theme             *Theme          `json:",omitzero"` // what this tenant's appearance sets itself
+	Parameters        map[string]any  `json:",omitzero"` // the values that filled in the blueprint, defaults included
+	ConfigVersion     int64           `json:",omitzero"` // names the snapshot
+	DeleteTime        time.Time       `json:",omitzero"` // zero unless DELETED
+	PurgeTime         time.Time       `json:",omitzero"` // when a deleted tenant is gone for good
+	StateBefore       State           `json:",omitzero"` // the state that Undelete restores
+	Roles             []Role          `json:",omitzero"` // filled by GetTenant
 }
 
 // Host is a hostname of a tenant.
 type Host struct {
-	Name         string // A-label
-	ClaimVersion int64  // grows along the name's history
-	Released     bool   // kept so that the pointer's tombstone is published again after a loss
+	Name         string `json:",omitzero"` // A-label
+	ClaimVersion int64  `json:",omitzero"` // grows along the name's history
+	Released     bool   `json:",omitzero"` // kept so that the pointer's tombstone is published again after a loss
 }
 
 // Role is a name that memberships of a tenant may carry.
 type Role struct {
-	ID          id.Role
-	Name        string // value in the `roles` claim
-	DisplayName string
-	Default     bool // given to people who register themselves
+	ID          id.Role `json:",omitzero"`
+	Name        string  // value in the `roles` claim
+	DisplayName string  `json:",omitzero"`
+	Default     bool    `json:",omitzero"` // given to people who register themselves
 }
 
 // ClientType is RFC 6749 section 2.1.
@@ -219,18 +219,18 @@ type ClientSettings struct {
 // Client is a registered application, of one tenant or shared by all tenants of the org.
 type Client struct {
 	ClientSettings
-	Org         id.Org
-	Tenant      id.Tenant // zero: bound to ALL tenants of the org
-	ID          id.Client
-	Slug        string // unique inside its parent
-	Labels      map[string]string
-	Annotations map[string]string
-	Secrets     []ClientSecret
-	Version     int64
-	CreateTime  time.Time
-	UpdateTime  time.Time
+	Org         id.Org            `json:",omitzero"`
+	Tenant      id.Tenant         `json:",omitzero"` // zero: bound to ALL tenants of the org
+	ID          id.Client         `json:",omitzero"`
+	Slug        string            `json:",omitzero"` // unique inside its parent
+	Labels      map[string]string `json:",omitzero"`
+	Annotations map[string]string `json:",omitzero"`
+	Secrets     []ClientSecret    `json:",omitzero"`
+	Version     int64             `json:",omitzero"`
+	CreateTime  time.Time         `json:",omitzero"`
+	UpdateTime  time.Time         `json:",omitzero"`
 	// ConfigVersion is the version of the tenant, or of the org for a shared client, that has the last change in it.
-	ConfigVersion int64
+	ConfigVersion int64 `json:",omitzero"`
 }
 
 // ClientSecret is what is kept of a client secret.
@@ -243,10 +243,10 @@ type ClientSecret struct {
 
 // ClientCredentials is a client with the plaintext of one of its secrets, as answered once.
 type ClientCredentials struct {
-	Client          Client
-	SecretID        id.ClientSecret
-	Secret          string `json:"-"` // empty for public clients and in replays
-	AlreadyReturned bool   `json:"-"` // this is a replay: the secret was in the first answer
+	Client          Client          `json:",omitzero"`
+	SecretID        id.ClientSecret `json:",omitzero"`
+	Secret          string          `json:"-"` // empty for public clients and in replays
+	AlreadyReturned bool            `json:"-"` // this is a replay: the secret was in the first answer
 }
 
 // KeyState is where an API key stands.
@@ -277,31 +277,31 @@ func (s KeyState) String() string {
 
 // APIKey is a credential for the control plane, without its secret.
 type APIKey struct {
-	ID           id.APIKey
-	Slug         string // the id in the blueprint or request that made it; may be empty
-	Scope        KeyScope
-	Org          id.Org      // zero for PLATFORM
-	Tenants      []id.Tenant // of TENANTS; the first one is the parent in its name
-	DisplayName  string
-	Permissions  []string
-	Role         string
-	Mint         *MintGrant
-	State        KeyState
-	MintedBy     id.APIKey // zero when made by a blueprint or on the operator's machine
-	CreatedBy    string    // the actor
-	Labels       map[string]string
-	Annotations  map[string]string
-	Description  string
-	Hash         secret.Hash `json:"-"`
-	OldHash      secret.Hash `json:"-"` // the secret before the last rotation, while OldUntil has not come
-	OldUntil     time.Time   `json:"-"`
-	Version      int64
-	CreateTime   time.Time
-	UpdateTime   time.Time
-	NotBefore    time.Time
-	ExpireTime   time.Time // zero: never
-	LastUsedTime time.Time // at most a minute old
-	RevokeTime   time.Time
+	ID           id.APIKey         `json:",omitzero"`
+	Slug         string            `json:",omitzero"` // the id in the blueprint or request that made it; may be empty
+	Scope        KeyScope          `json:",omitzero"`
+	Org          id.Org            `json:",omitzero"` // zero for PLATFORM
+	Tenants      []id.Tenant       `json:",omitzero"` // of TENANTS; the first one is the parent in its name
+	DisplayName  string            `json:",omitzero"`
+	Permissions  []string          `json:",omitzero"`
+	Role         string            `json:",omitzero"`
+	Mint         *MintGrant        `json:",omitzero"`
+	State        KeyState          `json:",omitzero"`
+	MintedBy     id.APIKey         `json:",omitzero"` // zero when made by a blueprint or on the operator's machine
+	CreatedBy    string            `json:",omitzero"` // the actor
+	Labels       map[string]string `json:",omitzero"`
+	Annotations  map[string]string `json:",omitzero"`
+	Description  string            `json:",omitzero"`
+	Hash         secret.Hash       `json:"-"`
+	OldHash      secret.Hash       `json:"-"` // the secret before the last rotation, while OldUntil has not come
+	OldUntil     time.Time         `json:"-"`
+	Version      int64             `json:",omitzero"`
+	CreateTime   time.Time         `json:",omitzero"`
+	UpdateTime   time.Time         `json:",omitzero"`
+	NotBefore    time.Time         `json:",omitzero"`
+	ExpireTime   time.Time         `json:",omitzero"` // zero: never
+	LastUsedTime time.Time         `json:",omitzero"` // at most a minute old
+	RevokeTime   time.Time         `json:",omitzero"`
 }
 
 // Rights is what the key says of itself, before its minters are looked at.
@@ -319,7 +319,7 @@ func (k APIKey) StateAt(now time.Time) KeyState {
 
 // APIKeyCredentials is a key with its text, as answered once.
 type APIKeyCredentials struct {
-	Key             APIKey
+	Key             APIKey `json:",omitzero"`
 	Text            string `json:"-"` // empty in replays
 	AlreadyReturned bool   `json:"-"` // this is a replay: the text was in the first answer
 }
@@ -358,20 +358,20 @@ func (s SigningKeyState) String() string {
 
 // SigningKey is a tenant's key: public half, sealed private half, and where it stands.
 type SigningKey struct {
-	Org        id.Org
-	Tenant     id.Tenant
-	ID         id.SigningKey
-	Algorithm  string
-	State      SigningKeyState
-	PublicJWK  []byte
-	Sealed     secret.Sealed `json:"-"`
-	Version    int64
-	CreateTime time.Time
-	UpdateTime time.Time
+	Org        id.Org          `json:",omitzero"`
+	Tenant     id.Tenant       `json:",omitzero"`
+	ID         id.SigningKey   `json:",omitzero"`
+	Algorithm  string          `json:",omitzero"`
+	State      SigningKeyState `json:",omitzero"`
+	PublicJWK  []byte          `json:",omitzero"`
+	Sealed     secret.Sealed   `json:"-"`
+	Version    int64           `json:",omitzero"`
+	CreateTime time.Time       `json:",omitzero"`
+	UpdateTime time.Time       `json:",omitzero"`
 	// When it came, comes, left or leaves; zero for what has not been decided.
-	PublishTime, ActivateTime, RetireTime, RemoveTime time.Time
-	DueTime                                           time.Time // when the scheduled next step is due, zero for none
-	ConfigVersion                                     int64
+	PublishTime, ActivateTime, RetireTime, RemoveTime time.Time `json:",omitzero"`
+	DueTime                                           time.Time `json:",omitzero"` // when the scheduled next step is due, zero for none
+	ConfigVersion                                     int64     `json:",omitzero"`
 }
 
 // Operation is a call whose answer is kept: for a request id, for a long-running operation, or both.

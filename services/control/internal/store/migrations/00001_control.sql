@@ -35,13 +35,10 @@ CREATE FUNCTION tenantry_org() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
 -- +goose StatementEnd
 
 -- +goose StatementBegin
--- Aborts the whole transaction with a reason when a condition does not hold, so that a group of statements sent in one round trip
--- happens completely or not at all.
-CREATE FUNCTION tenantry_require(holds boolean, reason text) RETURNS void LANGUAGE plpgsql AS $$
+-- Aborts the whole transaction with a reason, so that a group of statements sent in one round trip happens completely or not at all.
+CREATE FUNCTION tenantry_refuse(reason text) RETURNS integer LANGUAGE plpgsql AS $$
 BEGIN
-    IF holds IS NOT TRUE THEN
-        RAISE EXCEPTION '%', reason USING ERRCODE = 'TN001';
-    END IF;
+    RAISE EXCEPTION '%', reason USING ERRCODE = 'TN001';
 END $$;
 -- +goose StatementEnd
 
@@ -318,9 +315,10 @@ CREATE TABLE operations (
     method      text NOT NULL,
     request_id  uuid,
     body_hash   bytea,
-    answer      jsonb NOT NULL,
+    answer      bytea NOT NULL, -- JSON; nobody searches in it
     create_time timestamptz NOT NULL
-);
+) WITH (toast_tuple_target = 8160);
+ALTER TABLE operations ALTER COLUMN answer SET STORAGE EXTERNAL;
 CREATE UNIQUE INDEX operations_request ON operations (caller, method, request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX operations_age ON operations USING brin (create_time);
 
@@ -400,4 +398,4 @@ END $$;
 -- +goose Down
 DROP TABLE republish, audit_events, operations, identity_seeds, outbox, snapshot_blobs, snapshots, rsa_wanted, rsa_key_pool,
     signing_keys, api_keys, clients, hostnames, tenant_roles, tenants, blueprint_pins, blueprint_revisions, blueprints, orgs;
-DROP FUNCTION tenantry_require(boolean, text), tenantry_org();
+DROP FUNCTION tenantry_refuse(text), tenantry_org();
