@@ -3,6 +3,7 @@
 package token
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -271,6 +272,29 @@ func TestOutageBurnsNoCredential(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The runtime Redis hangs after the code was taken: nothing is delivered, and the code works when Redis does.
+func TestRedisOutageDuringAnExchangeBurnsNoCode(t *testing.T) {
+	r := newRig(t)
+	code := r.code(r.hooli, r.hooli.web, nil)
+	r.identity.hook("CreateFamily", func() {
+		if err := r.redis.Do(context.Background(), "CLIENT", "PAUSE", "1500", "ALL").Err(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.exchange(r.hooli, r.hooli.web, code).is(t, 503, "temporarily_unavailable")
+	r.identity.hook("CreateFamily", nil)
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		got := r.exchange(r.hooli, r.hooli.web, code)
+		if got.StatusCode == 200 {
+			r.refresh(r.hooli, r.hooli.web, got.str("refresh_token")).is(t, 200, "")
+			return
+		}
+		if got.StatusCode != 503 || time.Now().After(end) {
+			t.Fatalf("%d %s", got.StatusCode, got.raw)
+		}
 	}
 }
 

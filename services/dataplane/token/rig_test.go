@@ -47,6 +47,14 @@ type faulty struct {
 	mu     sync.Mutex
 	before map[string]error
 	after  map[string]error
+	hooks  map[string]func()
+}
+
+// hook runs f after each call of that name.
+func (f *faulty) hook(call string, do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hooks = map[string]func(){call: do}
 }
 
 func (f *faulty) fail(before bool, call string, err error) {
@@ -80,6 +88,12 @@ func run[T any](f *faulty, name string, call func() (T, error)) (T, error) {
 		return zero, err
 	}
 	v, err := call()
+	f.mu.Lock()
+	do := f.hooks[name]
+	f.mu.Unlock()
+	if do != nil {
+		do()
+	}
 	if broken := f.err(&f.after, name); broken != nil {
 		return zero, broken
 	}

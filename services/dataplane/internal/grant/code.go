@@ -123,6 +123,7 @@ type Taken struct {
 	tenant id.Tenant
 	hash   [32]byte
 	nonce  string
+	sealed string // the stored record, to put it back
 }
 
 // TakeCode takes a code for an exchange. When another exchange holds it, TakeCode waits for that one to end, up to a second: a
@@ -152,7 +153,8 @@ func (s *Store) TakeCode(ctx context.Context, tenant id.Tenant, code string, now
 		}
 		switch reply[0] {
 		case "taken":
-			return t, t.open(ctx, reply[1], now)
+			t.sealed = reply[1]
+			return t, t.open(now)
 		case "used":
 			return nil, s.used(tenant, t.hash, reply[1])
 		case "busy":
@@ -171,8 +173,8 @@ func (s *Store) TakeCode(ctx context.Context, tenant id.Tenant, code string, now
 }
 
 // open unseals the record of a code just taken. A value that does not open, or that Redis kept for too long, is no code of ours.
-func (t *Taken) open(_ context.Context, sealed string, now time.Time) error {
-	plain, err := t.s.keyring.Tenant(t.tenant).Open(purposeCode, []byte(sealed), aad(kindCode, t.tenant, t.hash))
+func (t *Taken) open(now time.Time) error {
+	plain, err := t.s.keyring.Tenant(t.tenant).Open(purposeCode, []byte(t.sealed), aad(kindCode, t.tenant, t.hash))
 	if err != nil {
 		t.s.log.Warn("authorization code does not open", "tenant", t.tenant.String())
 		return ErrCodeUnknown
@@ -226,15 +228,20 @@ func (t *Taken) Use(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// Release gives the code back, so that the same exchange can be tried again. It works after the request's context has ended, since
-// that is one of the reasons for a release; when it fails the lease ends by itself.
+// Release gives the code back, so that the same exchange can be tried again, also after a Use whose answer was lost: nothing was
+// delivered then, so the code is not used, whatever Redis did. It works after the request's context has ended, since that is one of
+// the reasons for a release; when it fails the lease ends by itself.
 func (t *Taken) Release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 300*time.Millisecond)
 	defer cancel()
 	if err := t.s.ready(); err != nil {
 		return err
 	}
-	return t.s.done(releaseScript.Run(ctx, t.s.rdb, t.keys(), t.nonce).Err())
+	left := time.Until(t.Record.Expire)
+	if left <= 0 {
+		return nil
+	}
+	return t.s.done(releaseScript.Run(ctx, t.s.rdb, t.keys(), t.nonce, t.sealed, left.Milliseconds()).Err())
 }
 
 func (t *Taken) keys() []string { return []string{key(kindCode, t.tenant, t.hash[:])} }
@@ -255,7 +262,7 @@ func wellFormed(code string) bool {
 }
 
 // The scripts use Redis's clock for the lease, so that replicas need not agree on the time. Fields: v sealed record, n nonce of the
-// holder, u end of its lease in milliseconds, x sealed used mark.
+// holder, u end of its lease in milliseconds, x sealed used mark. Each may run twice: a client that got no answer sends it again.
 var (
 	issueScript = redis.NewScript(`
 redis.call('HSET', KEYS[1], 'v', ARGV[1])
@@ -268,21 +275,24 @@ if f[4] then return {'used', f[4]} end
 if not f[1] then return {'unknown', ''} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-if f[2] and tonumber(f[3]) > now then return {'busy', ''} end
+if f[2] and f[2] ~= ARGV[1] and tonumber(f[3]) > now then return {'busy', ''} end
 redis.call('HSET', KEYS[1], 'n', ARGV[1], 'u', string.format('%.0f', now + ARGV[2]))
 return {'taken', f[1]}`)
 
 	// A code that expired while it was taken is gone, and so is everybody who could compete for it: the mark is written all the same.
 	useScript = redis.NewScript(`
 local f = redis.call('HMGET', KEYS[1], 'n', 'x')
-if f[2] or (f[1] and f[1] ~= ARGV[1]) then return 0 end
+if f[1] and f[1] ~= ARGV[1] then return 0 end
 if not f[1] and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'x', ARGV[2])
+redis.call('HSET', KEYS[1], 'n', ARGV[1], 'x', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`)
 
 	releaseScript = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'n') == ARGV[1] then redis.call('HDEL', KEYS[1], 'n', 'u') end
+if redis.call('HGET', KEYS[1], 'n') ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'v', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`)
 )
