@@ -470,14 +470,19 @@ func TestDeleteUserRacesWithLogin(t *testing.T) {
 	for range 30 {
 		u := register(t, s, ref)
 		var wg sync.WaitGroup
-		tokens := make([]identity.SessionToken, 8)
-		for i := range tokens {
+		var grants [6]id.Grant
+		for i := range grants {
+			grants[i] = id.NewGrant()
 			wg.Go(func() {
-				_, token, err := s.CreateSession(ctx, ref, at(noon), identity.NewSession{User: u.ID})
+				if _, _, err := s.CreateSession(ctx, ref, at(noon), identity.NewSession{User: u.ID}); err != nil && !errors.Is(err, identity.ErrNotFound) {
+					t.Error(err)
+				}
+			})
+			wg.Go(func() {
+				_, err := s.CreateFamily(ctx, ref, at(noon), identity.NewFamily{Grant: grants[i], User: u.ID, Client: id.NewClient(), Offline: true})
 				if err != nil && !errors.Is(err, identity.ErrNotFound) {
 					t.Error(err)
 				}
-				tokens[i] = token
 			})
 		}
 		wg.Go(func() {
@@ -488,6 +493,10 @@ func TestDeleteUserRacesWithLogin(t *testing.T) {
 		wg.Wait()
 		if left, err := s.ListSessions(ctx, ref, u.ID, noon); err != nil || len(left) != 0 {
 			t.Fatalf("%d sessions of a deleted user, %v", len(left), err)
+		}
+		for _, g := range grants {
+			_, err := s.Family(ctx, ref, g)
+			want(t, err, identity.ErrNotFound)
 		}
 	}
 }
