@@ -4,6 +4,7 @@ package snapshot
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,6 +35,15 @@ func (t *Tenant) Client(clientID string) (*oauth2.Client, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.addClient(uid)
+}
+
+// ClientIDs lists at most limit clients in the order of their creation: the tenant's own first, then the org's shared ones.
+func (t *Tenant) ClientIDs(limit int) []id.Client {
+	own := slices.SortedFunc(slices.Values(t.inline), id.Client.Compare)
+	shared := slices.SortedFunc(maps.Keys(t.org.clients), id.Client.Compare)
+	shared = slices.DeleteFunc(shared, func(c id.Client) bool { return slices.Contains(own, c) })
+	all := append(own, shared...)
+	return all[:min(len(all), max(limit, 0))]
 }
 
 // addClient builds one client and publishes a new map with it. The caller holds mu.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -114,6 +115,10 @@ func normalizeSlow(s string) (string, error) {
 	}
 	ascii, err := idnaLookup.ToASCII(host)
 	if err != nil {
+		return "", fmt.Errorf("%w: not a valid domain name", ErrHost)
+	}
+	// x/net/idna lets the replacement character through, which is what invalid UTF-8 decodes to: one name for many inputs.
+	if unicode, err := idnaLookup.ToUnicode(ascii); err != nil || strings.ContainsRune(unicode, utf8.RuneError) {
 		return "", fmt.Errorf("%w: not a valid domain name", ErrHost)
 	}
 	// The mapping may have made a port, an address or an empty label out of full-width characters.
