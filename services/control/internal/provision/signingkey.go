@@ -276,3 +276,16 @@ func lockServed(tx *store.Tx, tenant id.Tenant) (tenancy.Tenant, error) {
 	}
 	return t, err
 }
+
+// tokenLife is the longer of the lives of access and ID tokens under a tenant's policy.
+func tokenLife(layer *snapshotv1.Layer, overrides *tenancy.Policy) (time.Duration, error) {
+	var own *snapshotv1.Policy
+	if overrides != nil {
+		own = overrides.Policy
+	}
+	policy, _, err := snapshot.ResolveTenant(layer, own)
+	if err != nil {
+		return 0, err
+	}
+	return max(policy.GetToken().GetAccessTtl().AsDuration(), policy.GetToken().GetIdTokenTtl().AsDuration()), nil
+}

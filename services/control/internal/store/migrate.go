@@ -17,10 +17,13 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/tenantry/tenantry/pkg/id"
 )
 
 //go:embed migrations/*.sql
@@ -51,4 +54,19 @@ func Migrate(ctx context.Context, ownerURL string) error {
 		return fmt.Errorf("store: migrate: %w", err)
 	}
 	return nil
+}
+
+// WriteAsOwner runs f in a transaction of the platform itself as the owner of the database: work on the operator's machine.
+func WriteAsOwner(ctx context.Context, ownerURL string, f func(*Tx) error) error {
+	conn, err := pgx.Connect(ctx, ownerURL)
+	if err != nil {
+		return refusal(err)
+	}
+	defer conn.Close(ctx)
+	return refusal(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, setOrg, id.Org{}.UUID()); err != nil {
+			return err
+		}
+		return f(&Tx{ctx, tx, id.Org{}})
+	}))
 }

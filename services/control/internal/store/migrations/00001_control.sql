@@ -279,6 +279,8 @@ CREATE TABLE snapshots (
 -- Sealed keys do not compress; trying would cost more than the rest of the row.
 ALTER TABLE snapshots ALTER COLUMN body SET STORAGE EXTERNAL;
 
+CREATE INDEX snapshots_tombstones ON snapshots (update_time) WHERE kind = 2;
+
 CREATE TABLE snapshot_blobs (
     org_id      uuid NOT NULL,
     digest      bytea NOT NULL,
@@ -303,6 +305,7 @@ CREATE TABLE identity_seeds (
     tenant_id   uuid PRIMARY KEY,
     org_id      uuid NOT NULL,
     payload     bytea NOT NULL,
+    failed      text NOT NULL DEFAULT '', -- why it can never be applied; set aside for people
     create_time timestamptz NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
@@ -358,9 +361,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON clients, blueprint_pins, rsa_wanted, ten
 GRANT SELECT, INSERT, UPDATE ON blueprint_revisions TO tenantry_control;
 GRANT SELECT, INSERT ON snapshot_blobs, operations, audit_events, identity_seeds TO tenantry_control;
 GRANT INSERT ON outbox TO tenantry_control;
-GRANT SELECT, INSERT, DELETE ON outbox TO tenantry_publisher;
+-- FOR UPDATE SKIP LOCKED asks for UPDATE on some column.
+GRANT SELECT, INSERT, DELETE, UPDATE (priority) ON outbox TO tenantry_publisher;
 GRANT SELECT, DELETE ON identity_seeds, rsa_wanted, operations TO tenantry_publisher;
-GRANT SELECT, INSERT, DELETE ON rsa_key_pool TO tenantry_publisher;
+GRANT UPDATE (failed) ON identity_seeds TO tenantry_publisher;
+GRANT SELECT, INSERT, DELETE, UPDATE (algorithm) ON rsa_key_pool TO tenantry_publisher;
 GRANT SELECT ON snapshots, snapshot_blobs TO tenantry_publisher;
 GRANT SELECT (org_id, tenant_id, id, due_time) ON signing_keys TO tenantry_publisher;
 GRANT SELECT, INSERT, UPDATE, DELETE ON republish TO tenantry_publisher;
