@@ -164,8 +164,8 @@ func buildClient(doc *snapshotv1.Client, ctx clientContext) (*oauth2.Client, err
 	if !ok {
 		return nil, fmt.Errorf("kind: %d is no kind", doc.GetKind())
 	}
-	if err := checkText("display_name", doc.GetDisplayName()); err != nil {
-		return nil, err
+	if !isText(doc.GetDisplayName()) {
+		return nil, fmt.Errorf("display_name: "+textWanted, maxName)
 	}
 	c := &oauth2.Client{
 		ID: uid.String(), UID: uid, Name: doc.GetDisplayName(), Public: doc.GetPublic(), FirstParty: doc.GetFirstParty(),

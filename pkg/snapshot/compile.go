@@ -423,10 +423,16 @@ func rawID[T ~[16]byte](b []byte) (v T, ok bool) {
 }
 
 func checkText(field, s string) error {
-	if s == "" || len(s) > maxName || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return refused(field, "want 1 to %d bytes of text without control characters", maxName)
+	if !isText(s) {
+		return refused(field, textWanted, maxName)
 	}
 	return nil
+}
+
+const textWanted = "want 1 to %d bytes of text without control characters"
+
+func isText(s string) bool {
+	return s != "" && len(s) <= maxName && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 func isNormalHost(s string) bool {
