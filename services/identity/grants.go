@@ -80,6 +80,12 @@ func (s *Store) LoadRevocations(ctx context.Context, since, now time.Time, fn fu
 	return s.db.LoadRevocations(ctx, since, now, fn)
 }
 
+// Revocations answers what of one tenant is revoked and still matters at now. It is what a data plane reads before it believes in
+// the absence of a mark: when the runtime Redis has been flushed, or was away while others revoked.
+func (s *Store) Revocations(ctx context.Context, ref TenantRef, now time.Time) ([]Revocation, error) {
+	return s.db.Revocations(ctx, ref, now)
+}
+
 // Consent answers what the user has said yes to at this client; ErrNotFound when nothing.
 func (s *Store) Consent(ctx context.Context, ref TenantRef, user id.User, client id.Client) (Consent, error) {
 	return s.db.Consent(ctx, ref, user, client)

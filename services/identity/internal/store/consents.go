@@ -5,8 +5,6 @@ package store
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tenantry/tenantry/pkg/id"
 )
 
@@ -34,12 +32,4 @@ func (s *Store) GrantConsent(ctx context.Context, ref TenantRef, op Op, user id.
 			scopes = ARRAY (SELECT DISTINCT v FROM unnest(c.scopes || excluded.scopes) AS t (v) ORDER BY v)
 		RETURNING c.scopes, c.grant_time, `+appendAudit(7), args, &c.Scopes, when{&c.GrantTime}, &seq)
 	return c, err
-}
-
-// exec runs a statement in the tenant's context, in one round trip, and does not ask what it did.
-func (s *Store) exec(ctx context.Context, ref TenantRef, sql string, args ...any) error {
-	var b pgx.Batch
-	b.Queue(setTenant, ref.Tenant.UUID(), ref.Pool.UUID())
-	b.Queue(sql, args...)
-	return fail(s.pool.SendBatch(ctx, &b).Close())
 }

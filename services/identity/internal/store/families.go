@@ -19,8 +19,12 @@ const familyColumns = `f.grant_id, f.user_id, f.client_id, f.scopes, f.session_i
 func familyDest(f *Family) []any {
 	return []any{
 		(*[16]byte)(&f.Grant), (*[16]byte)(&f.User), (*[16]byte)(&f.Client), &f.Scopes, scanID(&f.Session), &f.Offline,
-		when{&f.AuthTime}, &f.AMR, &f.ACR, &f.Resource, &f.Claims, &f.Generation, when{&f.RotateTime}, when{&f.CreateTime},
-		when{&f.ExpireTime}, when{&f.RevokeTime},
+		when{&f.AuthTime},
+		&f.AMR, &f.ACR, &f.Resource, &f.Claims, &f.Generation,
+		when{&f.RotateTime},
+		when{&f.CreateTime},
+		when{&f.ExpireTime},
+		when{&f.RevokeTime},
 	}
 }
 

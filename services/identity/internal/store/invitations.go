@@ -20,7 +20,9 @@ const invitationColumns = `i.id, i.user_id, i.email, u.name, u.locale, i.roles, 
 func invitationDest(i *Invitation) []any {
 	return []any{
 		(*[16]byte)(&i.ID), (*[16]byte)(&i.User), &i.Email, &i.Name, &i.Locale, &i.Roles, &i.Groups, scanID(&i.Client), &i.State,
-		when{&i.CreateTime}, when{&i.ExpireTime}, when{&i.AcceptTime},
+		when{&i.CreateTime},
+		when{&i.ExpireTime},
+		when{&i.AcceptTime},
 	}
 }
 

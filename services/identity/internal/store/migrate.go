@@ -45,7 +45,7 @@ func Migrate(ctx context.Context, ownerURL string) (err error) {
 	if err != nil {
 		return fmt.Errorf("identity: connect as the owner: %w", err)
 	}
-	defer lock.Close(context.WithoutCancel(ctx)) //nolint:errcheck // closing is what releases the lock, also when it fails
+	defer lock.Close(context.WithoutCancel(ctx)) // releases the lock, also when it fails
 	if _, err := lock.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
 		return fmt.Errorf("identity: wait for other migrators: %w", err)
 	}

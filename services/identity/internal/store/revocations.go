@@ -36,6 +36,16 @@ func putRevocations(ctx context.Context, tx pgx.Tx, list []Revocation) error {
 	return err
 }
 
+// Revocations answers all revocations of one tenant that still matter at now, in one round trip.
+func (s *Store) Revocations(ctx context.Context, ref TenantRef, now time.Time) ([]Revocation, error) {
+	return many(ctx, s, ref, `SELECT kind, subject, until, create_time FROM revocations WHERE tenant_id = $1 AND until > $2`,
+		[]any{uuid(ref.Tenant), micro(now)}, func(row pgx.CollectableRow) (Revocation, error) {
+			r := Revocation{Tenant: ref.Tenant}
+			err := row.Scan(&r.Kind, &r.Subject, when{&r.Until}, when{&r.CreateTime})
+			return r, err
+		})
+}
+
 // reloadPage is how many revocations one round trip brings.
 const reloadPage = 2000
 

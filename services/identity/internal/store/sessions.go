@@ -33,8 +33,12 @@ const sessionColumns = `s.id, s.user_id, s.auth_time, s.amr, s.acr, s.ip, s.user
 
 func sessionDest(s *Session) []any {
 	return []any{
-		(*[16]byte)(&s.ID), (*[16]byte)(&s.User), when{&s.AuthTime}, &s.AMR, &s.ACR, &s.IP, &s.UserAgent, when{&s.CreateTime},
-		when{&s.LastUseTime}, when{&s.ExpireTime},
+		(*[16]byte)(&s.ID), (*[16]byte)(&s.User),
+		when{&s.AuthTime},
+		&s.AMR, &s.ACR, &s.IP, &s.UserAgent,
+		when{&s.CreateTime},
+		when{&s.LastUseTime},
+		when{&s.ExpireTime},
 	}
 }
 

@@ -60,7 +60,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	pc.MaxConns = 16
 	if c.MaxConns > 0 {
-		pc.MaxConns = int32(min(c.MaxConns, 1000)) //nolint:gosec // bounded
+		pc.MaxConns = int32(min(c.MaxConns, 1000))
 	}
 	pc.ConnConfig.ConnectTimeout = 2 * time.Second
 	if c.ConnectTimeout > 0 {
@@ -151,6 +151,14 @@ func many[T any](ctx context.Context, s *Store, ref TenantRef, sql string, args 
 		err = cerr
 	}
 	return out, fail(err)
+}
+
+// exec runs a statement in the tenant's context, in one round trip, and does not ask what it did.
+func (s *Store) exec(ctx context.Context, ref TenantRef, sql string, args ...any) error {
+	var b pgx.Batch
+	b.Queue(setTenant, ref.Tenant.UUID(), ref.Pool.UUID())
+	b.Queue(sql, args...)
+	return fail(s.pool.SendBatch(ctx, &b).Close())
 }
 
 // closed is for paths that already have an error: what Close adds to it says nothing new.

@@ -5,7 +5,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,7 +34,10 @@ func (v versioned) ScanInt64(n pgtype.Int8) error {
 func leanDest(u *User) []any {
 	return []any{
 		(*[16]byte)(&u.ID), &u.Email, &u.EmailVerified, &u.Name, &u.GivenName, &u.FamilyName, &u.Nickname, &u.PreferredUsername,
-		&u.Picture, &u.Website, &u.Locale, &u.Zoneinfo, &u.State, versioned{u}, when{&u.CreateTime}, when{&u.UpdateTime},
+		&u.Picture, &u.Website, &u.Locale, &u.Zoneinfo, &u.State,
+		versioned{u},
+		when{&u.CreateTime},
+		when{&u.UpdateTime},
 		(*[16]byte)(&u.Membership), &u.MembershipSuspended, &u.Roles, &u.Groups,
 	}
 }
@@ -255,11 +257,22 @@ func (c *UserChange) details() map[string]any {
 		name string
 		set  bool
 	}{
-		{"email", c.Email != nil}, {"email_verified", c.EmailVerified != nil}, {"name", c.Name != nil},
-		{"given_name", c.GivenName != nil}, {"family_name", c.FamilyName != nil}, {"nickname", c.Nickname != nil},
-		{"preferred_username", c.PreferredUsername != nil}, {"picture", c.Picture != nil}, {"website", c.Website != nil},
-		{"locale", c.Locale != nil}, {"zoneinfo", c.Zoneinfo != nil}, {"state", c.State != nil}, {"roles", c.Roles != nil},
-		{"groups", c.Groups != nil}, {"app_metadata", c.AppMetadata != nil}, {"user_metadata", c.UserMetadata != nil},
+		{"email", c.Email != nil},
+		{"email_verified", c.EmailVerified != nil},
+		{"name", c.Name != nil},
+		{"given_name", c.GivenName != nil},
+		{"family_name", c.FamilyName != nil},
+		{"nickname", c.Nickname != nil},
+		{"preferred_username", c.PreferredUsername != nil},
+		{"picture", c.Picture != nil},
+		{"website", c.Website != nil},
+		{"locale", c.Locale != nil},
+		{"zoneinfo", c.Zoneinfo != nil},
+		{"state", c.State != nil},
+		{"roles", c.Roles != nil},
+		{"groups", c.Groups != nil},
+		{"app_metadata", c.AppMetadata != nil},
+		{"user_metadata", c.UserMetadata != nil},
 	} {
 		if f.set {
 			fields = append(fields, f.name)
@@ -342,6 +355,3 @@ func (s *Store) EraseTenant(ctx context.Context, ref TenantRef, op Op, pool bool
 		return record(ctx, tx, ref, op, ActionTenantErased, ref.Tenant.String(), nil)
 	})
 }
-
-// isNoRows tells "nothing matched" from failures inside transactions.
-func isNoRows(err error) bool { return errors.Is(err, pgx.ErrNoRows) }
