@@ -5,6 +5,8 @@ package login
 import (
 	"net/http"
 
+	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 )
 
@@ -18,10 +20,43 @@ func (s *Service) account(w http.ResponseWriter, r *http.Request, q *web.Request
 		return redirect(w, pathLogin)
 	}
 	v := s.view(w, r, q, nil, nil)
-	v.Step, v.Email, v.Name = v.T("account.title"), who.user.Email, who.user.Name
+	v.Step = v.T("account.title")
+	v.person(who.user)
+	for _, c := range apps(q.Tenant) {
+		v.Links = append(v.Links, link{URL: homeFor(c, q.Tenant.Issuer, who.user.Email), Text: v.T("account.continue", "app", c.Name)})
+	}
 	v.offerLanguages("")
 	s.withForm(w, r, q, v, true, logoutBound(who)...)
 	return s.render(w, v, "account")
+}
+
+// Bounds of the list of applications: what is looked at, and what is shown.
+const (
+	maxLooked = 32
+	maxShown  = 6
+)
+
+// apps are the company's own applications that a person can open in a browser. Other parties' ones are not offered by us.
+func apps(t *snapshot.Tenant) []*oauth2.Client {
+	var list []*oauth2.Client
+	for _, uid := range t.ClientIDs(maxLooked) {
+		c, ok := t.Client(uid.String())
+		if !ok || !c.Enabled || !c.FirstParty || c.Kind == oauth2.KindService || !c.GrantTypes.Has(oauth2.GrantAuthorizationCode) || clientHome(c) == "" {
+			continue
+		}
+		if list = append(list, c); len(list) == maxShown {
+			break
+		}
+	}
+	return list
+}
+
+// homeFor is where an application's button leads a person who is signed in.
+func homeFor(c *oauth2.Client, issuer, email string) string {
+	if c.InitiateLoginURI != "" {
+		return startAt(c.InitiateLoginURI, issuer, email)
+	}
+	return clientHome(c)
 }
 
 // home is GET /: a person who typed the bare address finds the account page, or the login.

@@ -30,7 +30,8 @@ func (s *Service) consentForm(w http.ResponseWriter, r *http.Request, q *web.Req
 		return redirect(w, at.next())
 	}
 	v := s.view(w, r, q, at.request, at.client)
-	v.Step, v.Email, v.LoginURL = v.T("consent.step"), who.user.Email, at.to(pathLogin)
+	v.Step, v.LoginURL = v.T("consent.step"), at.to(pathLogin)
+	v.person(who.user)
 	v.Target = target(at.request.RedirectURI)
 	v.Items = v.scopes(at.request.Scopes)
 	v.offerLanguages(at.handle)

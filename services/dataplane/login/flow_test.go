@@ -326,6 +326,6 @@ func TestRegistration(t *testing.T) {
 	}
 	// The same address at the neighbour is somebody else.
 	other := r.browser()
-	p = other.get(r.raviga.base + "/oauth2/register").shows(200, "Create your Raviga account")
+	p = other.get(r.raviga.base+"/oauth2/register").shows(200, "Create your Raviga account")
 	other.submit(p, "email", "jared@hooli.example", "password", password).shows(200, "You are signed in", "jared@hooli.example")
 }

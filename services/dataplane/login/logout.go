@@ -113,7 +113,8 @@ func logoutBound(who login) [][]byte { return [][]byte{[]byte("logout"), who.ses
 
 func (s *Service) askLogout(w http.ResponseWriter, r *http.Request, q *web.Request, who login, params oauth2.Params, outcome oidc.Logout, req oidc.LogoutRequest) error {
 	v := s.view(w, r, q, &oidc.AuthorizationRequest{UILocales: req.UILocales}, outcome.Client)
-	v.Step, v.Email, v.Handle, v.BackURL = v.T("logout.step"), who.user.Email, s.sealLogout(q, params), pathAccount
+	v.Step, v.Handle, v.BackURL = v.T("logout.step"), s.sealLogout(q, params), pathAccount
+	v.person(who.user)
 	if outcome.Client != nil {
 		if home := clientHome(outcome.Client); home != "" {
 			v.BackURL = home

@@ -125,7 +125,7 @@ func (m *mailer) invitationLetter(t *snapshot.Tenant, i identity.Invitation, tok
 	}
 	v := &mailView{
 		texts: catalogueOf(tag), Tag: tag, Dir: direction(tag), Tenant: oneLine(t.Title()), Name: oneLine(i.Name), Dev: t.Development,
-		Link: strings.TrimSuffix(t.Issuer, "/") + pathInvite + token, Until: i.ExpireTime.UTC().Format("2006-01-02 15:04 UTC"),
+		Link: strings.TrimSuffix(t.Issuer, "/") + pathInvite + token, Until: i.ExpireTime.UTC().Format(catalogueOf(tag).text("mail.date")),
 		Host: issuerHost(t.Issuer), Light: t.Theme.Light, Font: template.CSS(t.Theme.Font), //nolint:gosec // a name of pkg/snapshot's list
 	}
 	var text, html bytes.Buffer

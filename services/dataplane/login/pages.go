@@ -17,7 +17,9 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
+	"github.com/tenantry/tenantry/services/identity"
 )
 
 //go:embed templates/*.html
@@ -64,6 +66,7 @@ type languageLink struct{ Tag, Name, URL string }
 type logo struct {
 	URL, Alt string
 	Height   int
+	Plate    bool // the page's background is dark in light mode too: the logo gets a white plate
 }
 
 // view is what the templates see. Every page uses the first part; the rest is what single pages add.
@@ -87,6 +90,7 @@ type view struct {
 	popup           bool // the application opened the page in a window that it talks to
 	leaves          bool // a form of the page may end at another site
 	status          int
+	Who             string // first letter of who is signed in
 	EmailComplete   string
 	Email, Name     string
 	MinLength       string
@@ -116,6 +120,17 @@ func (v *view) Of(field string) []problem {
 		}
 	}
 	return own
+}
+
+// white is the text colour that dark backgrounds get.
+var white = snapshot.Color{0xff, 0xff, 0xff}
+
+// person shows who is signed in.
+func (v *view) person(u identity.User) {
+	v.Email, v.Name = u.Email, u.Name
+	if v.Who = initial(u.Name); u.Name == "" {
+		v.Who = initial(u.Email)
+	}
 }
 
 // Has says whether a field has a problem.
@@ -149,7 +164,7 @@ func (s *Service) view(w http.ResponseWriter, r *http.Request, q *web.Request, r
 		if alt == "" {
 			alt = v.Tenant
 		}
-		v.Logo = &logo{URL: logoPath(l), Alt: alt, Height: t.Theme.LogoHeight}
+		v.Logo = &logo{URL: logoPath(l), Alt: alt, Height: t.Theme.LogoHeight, Plate: t.Theme.Light.OnCanvas == white}
 	}
 	if req != nil {
 		v.popup = req.Display == "popup"

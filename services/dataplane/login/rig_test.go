@@ -22,7 +22,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tenantry/tenantry/pkg/id"
-	"github.com/tenantry/tenantry/pkg/jose"
 	"github.com/tenantry/tenantry/pkg/localserver"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/secret"
@@ -92,6 +91,18 @@ type tenants struct {
 	byID map[id.Tenant]*snapshot.Tenant
 }
 
+// Lookup normalises the host as the cache does.
+func (t *tenants) Lookup(ctx context.Context, host string) (*snapshot.Tenant, error) {
+	if normal, err := snapshot.NormalizeHost(host); err == nil {
+		host = normal
+	}
+	return t.World.Lookup(ctx, host)
+}
+
+func (t *tenants) Fresh(ctx context.Context, host, _ string) (*snapshot.Tenant, error) {
+	return t.Lookup(ctx, host)
+}
+
 func (t *tenants) Tenant(_ context.Context, tenant id.Tenant) (*snapshot.Tenant, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,14 +115,14 @@ func (t *tenants) Tenant(_ context.Context, tenant id.Tenant) (*snapshot.Tenant,
 // site is a tenant with its apps and one user.
 type site struct {
 	*snapshot.Tenant
-	base          string
-	chat, photos  string // client ids: first party, third party
-	starter       string // first party, with an address to begin at
-	phone         string // public native
-	disabled      string
-	gavin         identity.User
-	core          *snapshotv1.TenantSnapshot
-	org           *snapshotv1.OrgSnapshot
+	base         string
+	chat, photos string // client ids: first party, third party
+	starter      string // first party, with an address to begin at
+	phone        string // public native
+	disabled     string
+	gavin        identity.User
+	core         *snapshotv1.TenantSnapshot
+	org          *snapshotv1.OrgSnapshot
 }
 
 // rig is the service on a real Redis and a real PostgreSQL.
@@ -276,8 +287,6 @@ func (r *rig) idToken(s *site, client string, user id.User, session id.Session, 
 	}
 	return token
 }
-
-var _ = jose.ES256
 
 // browser is a person's browser without scripts: it keeps cookies, follows redirects inside the service, and stops at an application.
 type browser struct {
