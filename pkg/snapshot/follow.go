@@ -70,19 +70,19 @@ func (f *follower) follow(ctx context.Context, lanes []int) {
 	var (
 		backoff    = least
 		positioned bool
-		doubt      bool
+		doubt      []string // positions that may have been trimmed past; nil: none
 		seen       uint64
 	)
 	for ctx.Err() == nil {
 		var err error
 		if now := f.restart.Load(); !positioned || now != seen {
 			if err = f.position(ctx, lanes); err == nil {
-				positioned, doubt, seen = true, false, now
+				positioned, doubt, seen = true, nil, now
 			}
-		} else if doubt {
+		} else if doubt != nil {
 			var lost bool
-			if lost, err = f.lost(ctx, lanes); err == nil {
-				positioned, doubt = !lost, false
+			if lost, err = f.lost(ctx, lanes, doubt); err == nil {
+				positioned, doubt = !lost, nil
 			}
 		} else {
 			var n int
@@ -97,7 +97,9 @@ func (f *follower) follow(ctx context.Context, lanes []int) {
 		if ctx.Err() != nil {
 			return
 		}
-		doubt = true
+		if doubt == nil {
+			doubt = f.positions(lanes)
+		}
 		f.log.Warn("change streams cannot be read", "error", err, "retry_in", backoff)
 		// Jitter, or all replicas come back in the same moment.
 		sleep(ctx, backoff/2+rand.N(backoff))
@@ -153,8 +155,19 @@ func (f *follower) position(ctx context.Context, lanes []int) error {
 	return nil
 }
 
-// lost reports whether entries behind a lane's position have been trimmed, or the server has gone back behind it.
-func (f *follower) lost(ctx context.Context, lanes []int) (bool, error) {
+// positions are the ids of the last entries that were read; empty before the first position was taken.
+func (f *follower) positions(lanes []int) []string {
+	at := make([]string, len(lanes))
+	for i, lane := range lanes {
+		if p := f.last[lane].Load(); p != nil {
+			at[i] = *p
+		}
+	}
+	return at
+}
+
+// lost reports whether entries behind positions have been trimmed, or the server has gone back behind them.
+func (f *follower) lost(ctx context.Context, lanes []int, positions []string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	pipe := f.rdb.Pipeline()
@@ -167,8 +180,8 @@ func (f *follower) lost(ctx context.Context, lanes []int) (bool, error) {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return false, fmt.Errorf("snapshot: check the change streams: %w", err)
 	}
-	for i, lane := range lanes {
-		at, _ := parseStreamID(*f.last[lane].Load()) // ours
+	for i := range lanes {
+		at, _ := parseStreamID(positions[i]) // ours, or the zero of a lane that was empty
 		if at == (streamID{}) {
 			continue // the lane was empty, and what it has now is read from its beginning
 		}
@@ -184,23 +197,23 @@ func (f *follower) lost(ctx context.Context, lanes []int) (bool, error) {
 	return false, nil
 }
 
-// read waits for entries and applies them. full: a lane had more than fits, so the reader is behind and may be trimmed past.
-func (f *follower) read(ctx context.Context, lanes []int) (n int, full bool, err error) {
+// read waits for entries and applies them. When a lane had more than fits, the reader is behind, and Redis passes over what was
+// trimmed without a word: behind is then the positions from which it was read, to be looked at.
+func (f *follower) read(ctx context.Context, lanes []int) (n int, behind []string, err error) {
+	from := f.positions(lanes)
 	streams := make([]string, 0, 2*len(lanes))
 	for _, lane := range lanes {
 		streams = append(streams, laneKey(lane))
 	}
-	for _, lane := range lanes {
-		streams = append(streams, *f.last[lane].Load())
-	}
+	streams = append(streams, from...)
 	rctx, cancel := context.WithTimeout(ctx, readBlock+time.Second)
 	defer cancel()
 	res, err := f.rdb.XRead(rctx, &redis.XReadArgs{Streams: streams, Count: readCount, Block: readBlock}).Result()
 	if errors.Is(err, redis.Nil) {
-		return 0, false, nil
+		return 0, nil, nil
 	}
 	if err != nil {
-		return 0, true, fmt.Errorf("snapshot: read change streams: %w", err)
+		return 0, from, fmt.Errorf("snapshot: read change streams: %w", err)
 	}
 	for _, stream := range res {
 		for _, lane := range lanes {
@@ -215,10 +228,12 @@ func (f *follower) read(ctx context.Context, lanes []int) (n int, full bool, err
 			id := entries[len(entries)-1].id
 			f.last[lane].Store(&id)
 			n += len(entries)
-			full = full || len(entries) == readCount
+			if len(entries) == readCount {
+				behind = from
+			}
 		}
 	}
-	return n, full, nil
+	return n, behind, nil
 }
 
 // decodeEntry reads what anybody with write access to Redis may have appended: it is a hint, bounded, and never trusted.

@@ -3,6 +3,7 @@
 package snapshot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -92,40 +93,52 @@ func TestTrimmedStreamIsNoticed(t *testing.T) {
 	w := newWorld(t)
 	org := w.org()
 	docs := map[string]*snapshotv1.TenantSnapshot{}
-	c := w.cache()
+	var cut gate
+	c := w.cache(func(cfg *Config) { cfg.Redis.AddHook(&cut) })
 	for i := range 20 {
 		doc := w.tenant(org, fmt.Sprintf("t%d", i))
 		docs[doc.GetHosts()[0]] = doc
 		mustLookup(t, c, doc.GetHosts()[0])
 	}
+	closed := w.tenant(org, "closed")
+	mustLookup(t, c, "closed.example.com")
+	w.eventually("all entries are applied", func() bool { return c.Stats().Changes >= 21 })
 	before := c.Stats()
-	// The server is not reachable; meanwhile changes are published and their entries trimmed.
-	w.server.Pause()
-	time.Sleep(50 * time.Millisecond)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.eventually("the stall is noticed", func() bool { return c.Stats().RedisErrors > before.RedisErrors+2 })
-		w.server.Resume()
-	}()
-	<-done
-	// From another connection, faster than the replica comes back.
+
+	cut.shut.Store(true)
 	for host, doc := range docs {
 		docs[host] = next(doc)
 		w.publish(w.item(docs[host]))
 	}
-	for lane := range Lanes {
-		w.rdb.Del(t.Context(), laneKey(lane))
+	closed = next(closed)
+	closed.State = snapshotv1.TenantState_TENANT_STATE_SUSPENDED
+	w.publish(w.item(closed))
+	w.eventually("the replica has tried to read", func() bool { return cut.refused.Load() > 0 })
+	if got := mustLookup(t, c, "t0.example.com"); got.ConfigVersion != 1 {
+		t.Fatal("the replica was to be cut off")
 	}
+	for lane := range Lanes {
+		w.rdb.XTrimMaxLen(t.Context(), laneKey(lane), 0)
+	}
+	w.heartbeat(0, 0) // the lanes go on
+	cut.shut.Store(false)
 	for host := range docs {
 		w.eventually("version 2 of "+host, func() bool { return mustLookup(t, c, host).ConfigVersion == 2 })
+	}
+	w.eventually("the suspension", func() bool {
+		_, err := c.Lookup(t.Context(), "closed.example.com")
+		return errors.Is(err, ErrUnknownHost)
+	})
+	if s := c.Stats(); s.Gaps == before.Gaps {
+		t.Error("no gap was noticed")
 	}
 }
 
 func TestPositionBehindATrimIsLost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	f := &follower{rdb: w.rdb}
+	applied := 0
+	f := &follower{rdb: w.rdb, apply: func(_ context.Context, _ int, entries []streamEntry) { applied += len(entries) }}
 	lanes := []int{2}
 	add := func() string {
 		at, err := w.rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: laneKey(2), Values: []any{"b", "x"}}).Result()
@@ -150,10 +163,31 @@ func TestPositionBehindATrimIsLost(t *testing.T) {
 		{"the lane is gone", third, func() { w.rdb.Del(t.Context(), laneKey(2)) }, true},
 	} {
 		step.do()
-		f.last[2].Store(&step.at)
-		if lost, err := f.lost(t.Context(), lanes); err != nil || lost != step.want {
+		if lost, err := f.lost(t.Context(), lanes, []string{step.at}); err != nil || lost != step.want {
 			t.Errorf("%s: lost is %v, %v", step.name, lost, err)
 		}
+	}
+
+	// A reader that is far behind is passed over what was trimmed without a word: it looks back at where it came from.
+	at := add()
+	f.last[2].Store(&at)
+	for range readCount + 100 {
+		add()
+	}
+	if n, behind, err := f.read(t.Context(), lanes); n != readCount || behind == nil || err != nil {
+		t.Fatalf("read %d, behind %v, %v", n, behind, err)
+	} else if lost, err := f.lost(t.Context(), lanes, behind); lost || err != nil {
+		t.Errorf("behind, and nothing trimmed: %v, %v", lost, err)
+	}
+	if n, behind, err := f.read(t.Context(), lanes); n != 100 || behind != nil || err != nil {
+		t.Errorf("the rest: %d, %v, %v", n, behind, err)
+	}
+	f.last[2].Store(&at)
+	w.rdb.XTrimMaxLen(t.Context(), laneKey(2), readCount+50)
+	if n, behind, err := f.read(t.Context(), lanes); n != readCount || behind == nil || err != nil {
+		t.Fatalf("read %d, behind %v, %v", n, behind, err)
+	} else if lost, err := f.lost(t.Context(), lanes, behind); !lost || err != nil {
+		t.Errorf("behind, and passed over 50 entries: lost is %v, %v", lost, err)
 	}
 }
 
