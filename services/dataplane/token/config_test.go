@@ -38,7 +38,7 @@ func TestConfigSaysWhichFieldAndWhy(t *testing.T) {
 }
 
 // files are the key files of a region, and addresses where nobody listens.
-func files(t *testing.T) (yaml string, dir string) {
+func files(t *testing.T, world *dptest.World) (yaml, dir string, signer snapshot.SigningKey) {
 	t.Helper()
 	dir = t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
@@ -48,20 +48,17 @@ func files(t *testing.T) (yaml string, dir string) {
 			t.Fatal(err)
 		}
 	}
-	signer, err := snapshot.GenerateSigningKey(dptest.Region, 1)
+	var err error
+	signer, err = snapshot.GenerateSigningKey(dptest.Region, 1)
 	check(err)
 	verifier, err := snapshot.NewVerifier(dptest.Region, signer.Public())
 	check(err)
 	check(verifier.Save(in("pins.json")))
-	private, err := secret.GeneratePrivateKey(dptest.Region, secret.PurposeSigning, time.Now())
-	check(err)
-	check(private.Save(in("signing.json")))
+	check(world.Private.Save(in("signing.json")))
 	wrong, err := secret.GeneratePrivateKey(dptest.Region, secret.PurposeConnection, time.Now())
 	check(err)
 	check(wrong.Save(in("connection.json")))
-	ring, err := secret.NewKeyring(time.Now())
-	check(err)
-	check(ring.Save(in("keyring.json")))
+	check(world.Keyring.Save(in("keyring.json")))
 	check(os.WriteFile(in("config-redis"), []byte("redis://127.0.0.1:1/0\n"), 0o600))
 	check(os.WriteFile(in("runtime-redis"), []byte("redis://127.0.0.1:2/0\n"), 0o600))
 	check(os.WriteFile(in("identity"), []byte("postgres://tenantry_identity@127.0.0.1:3/identity\n"), 0o600))
@@ -73,12 +70,12 @@ identity_database: identity
 snapshot_pins: pins.json
 signing_keys: [signing.json]
 keyring: keyring.json
-`, dir
+`, dir, signer
 }
 
 // A service starts while everything that it depends on is down, and says so to callers instead of dying.
 func TestStartsWithEverythingDown(t *testing.T) {
-	yaml, dir := files(t)
+	yaml, dir, _ := files(t, dptest.New(t))
 	var cfg Config
 	if err := daemon.ParseConfig(filepath.Join(dir, "token.yaml"), []byte(yaml), &cfg); err != nil {
 		t.Fatal(err)
@@ -109,7 +106,7 @@ func TestNewNamesTheBadFile(t *testing.T) {
 		"key of another purpose": {"signing.json", "connection.json", "signing_keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			yaml, dir := files(t)
+			yaml, dir, _ := files(t, dptest.New(t))
 			var cfg Config
 			if err := daemon.ParseConfig(filepath.Join(dir, "token.yaml"), []byte(strings.ReplaceAll(yaml, c.from, c.to)), &cfg); err != nil {
 				t.Fatal(err)
@@ -127,7 +124,7 @@ func TestNewNamesTheBadFile(t *testing.T) {
 }
 
 func TestOneRedisForBothIsRefused(t *testing.T) {
-	yaml, dir := files(t)
+	yaml, dir, _ := files(t, dptest.New(t))
 	var cfg Config
 	err := daemon.ParseConfig(filepath.Join(dir, "token.yaml"), []byte(strings.Replace(yaml, "runtime_redis: runtime-redis", "runtime_redis: config-redis", 1)), &cfg)
 	if err == nil || !strings.Contains(err.Error(), "runtime_redis") {

@@ -186,6 +186,7 @@ func TestForgedRefreshTokensNeverReachTheDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { r.refresh(r.hooli, r.hooli.web, token).is(t, 400, "invalid_grant") })
 	}
+	t.Run("of another client", func(t *testing.T) { r.refresh(r.hooli, r.hooli.rs256, good).is(t, 400, "invalid_grant") })
 	t.Run("of another tenant", func(t *testing.T) { r.refresh(r.raviga, r.raviga.web, good).is(t, 400, "invalid_grant") })
 	r.identity.heal()
 	r.refresh(r.hooli, r.hooli.web, good).is(t, 200, "")

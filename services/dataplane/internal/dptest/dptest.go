@@ -27,6 +27,8 @@ const Region = "local"
 type World struct {
 	// Opener opens the tenants' signing keys.
 	Opener *secret.Opener
+	// Private is the region key that Opener holds.
+	Private secret.PrivateKey
 	// Keyring is the runtime keyring.
 	Keyring *secret.Keyring
 
@@ -47,7 +49,7 @@ func New(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &World{Opener: secret.NewOpener(Region, private), Keyring: ring, recipient: private.Public()}
+	w := &World{Opener: secret.NewOpener(Region, private), Private: private, Keyring: ring, recipient: private.Public()}
 	w.hosts.Store(&map[string]*snapshot.Tenant{})
 	return w
 }
@@ -91,11 +93,18 @@ func (w *World) Public(edit func(*snapshotv1.Client)) *snapshotv1.Client {
 // ClientID is the client_id of a client's document.
 func ClientID(doc *snapshotv1.Client) string { return id.Client(doc.GetClientId()).String() }
 
-// SigningKey makes an active key.
+// oneRSAKey is the RSA key of all tenants of a process: making one takes longer than most tests.
+var oneRSAKey = sync.OnceValues(func() (*jose.PrivateKey, error) { return jose.GenerateKey(jose.RS256) })
+
+// SigningKey makes an active key. RSA tenants of one process share a key under different ids.
 func (w *World) SigningKey(t testing.TB, tenant id.Tenant, alg jose.Algorithm) *snapshotv1.SigningKey {
 	t.Helper()
 	keyID := id.NewSigningKey()
-	private, err := jose.GenerateKey(alg)
+	generate := jose.GenerateKey
+	if alg == jose.RS256 {
+		generate = func(jose.Algorithm) (*jose.PrivateKey, error) { return oneRSAKey() }
+	}
+	private, err := generate(alg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +128,12 @@ func (w *World) SigningKey(t testing.TB, tenant id.Tenant, alg jose.Algorithm) *
 // serves it at its hosts.
 func (w *World) Tenant(t testing.TB, org *snapshotv1.OrgSnapshot, slug string, edit func(*snapshotv1.TenantSnapshot)) *snapshot.Tenant {
 	t.Helper()
+	return w.Serve(t, w.Document(t, org, slug, edit), org)
+}
+
+// Document is what Tenant compiles, for tests that publish it.
+func (w *World) Document(t testing.TB, org *snapshotv1.OrgSnapshot, slug string, edit func(*snapshotv1.TenantSnapshot)) *snapshotv1.TenantSnapshot {
+	t.Helper()
 	tenant, pool := id.NewTenant(), id.NewUserPool()
 	host := slug + ".example.com"
 	core := &snapshotv1.TenantSnapshot{
@@ -129,7 +144,7 @@ func (w *World) Tenant(t testing.TB, org *snapshotv1.OrgSnapshot, slug string, e
 	if edit != nil {
 		edit(core)
 	}
-	return w.Serve(t, core, org)
+	return core
 }
 
 // Serve compiles a document and serves it at its hosts, in place of what was there.
