@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 
 	"github.com/tenantry/tenantry/pkg/daemon"
+	"github.com/tenantry/tenantry/services/internal/logbuf"
 )
 
 // version is set by the linker (-X) in releases.
@@ -119,7 +120,9 @@ func (s Service) main(ctx context.Context, args []string, stdout, stderr io.Writ
 		flags.Usage()
 		return ExitUsage
 	}
-	run := func() error { return s.Run(ctx, *file, stderr) }
+	log := logbuf.New(stderr) // one system call for many requests' events; errors go straight through
+	defer log.Close()
+	run := func() error { return s.Run(ctx, *file, log) }
 	if *check {
 		run = func() error { return s.Check(*file) }
 	}
