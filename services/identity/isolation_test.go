@@ -123,6 +123,10 @@ var neighbour = map[string]struct {
 		_, _, err := s.CreateSession(ctx, me, at(noon), identity.NewSession{User: w.user.ID})
 		return err
 	}},
+	"RenewSession": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
+		_, _, err := s.RenewSession(ctx, me, at(noon), w.session.ID, identity.NewSession{User: w.user.ID})
+		return err
+	}},
 	"Session": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
 		_, _, err := s.Session(ctx, me, w.token, noon, identity.SessionLimits{})
 		return err
@@ -224,7 +228,7 @@ func TestNeighbourFindsNothing(t *testing.T) {
 			want(t, row.attack(ctx, s, me, w), target)
 			// With the right tenant and somebody else's pool, and the other way round, there is nothing either.
 			switch m.Name {
-			case "GetUser", "Authenticate", "Session", "Rotate", "Invitation", "AcceptInvitation", "UpdateUser", "DeleteUser", "SetPassword":
+			case "GetUser", "Authenticate", "Session", "RenewSession", "Rotate", "Invitation", "AcceptInvitation", "UpdateUser", "DeleteUser", "SetPassword":
 				want(t, row.attack(ctx, s, identity.TenantRef{Tenant: w.ref.Tenant, Pool: me.Pool}, w), target)
 				want(t, row.attack(ctx, s, identity.TenantRef{Tenant: me.Tenant, Pool: w.ref.Pool}, w), target)
 			}

@@ -59,6 +59,27 @@ func (s *Store) CreateSession(ctx context.Context, ref TenantRef, op Op, n NewSe
 	return out, raw, nil
 }
 
+// RenewSession is CreateSession for a browser whose session is of the same user: they proved again who they are, so the session keeps
+// its id, which is how applications know the login and what ends with it, and gets a new token, times and methods. The old token is
+// dead. ErrNotFound when there is no such live session of this user, or when the user may not log in (any more).
+func (s *Store) RenewSession(ctx context.Context, ref TenantRef, op Op, session id.Session, n NewSession) (Session, SessionToken, error) {
+	if n.AuthTime.IsZero() {
+		n.AuthTime = op.Now
+	}
+	if n.Life <= 0 {
+		n.Life = defaultSessionLife
+	}
+	raw, hash := newSecret()
+	out, err := s.db.RenewSession(ctx, ref, Session{
+		ID: session, User: n.User, AuthTime: n.AuthTime, AMR: n.AMR, ACR: n.ACR, IP: op.IP, UserAgent: op.UserAgent, LastUseTime: op.Now,
+		ExpireTime: n.AuthTime.Add(n.Life),
+	}, hash)
+	if err != nil {
+		return Session{}, SessionToken{}, err
+	}
+	return out, raw, nil
+}
+
 // Session answers the live session of a token with its user: not ended, within the limits, the user active. ErrNotFound otherwise.
 // It notes the use about once a minute.
 func (s *Store) Session(ctx context.Context, ref TenantRef, token SessionToken, now time.Time, l SessionLimits) (Session, User, error) {

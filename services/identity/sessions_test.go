@@ -44,6 +44,41 @@ func TestSession(t *testing.T) {
 	}
 }
 
+// TestRenewedSession: the login goes on under its id and with what was granted in it, and the token that somebody may have planted or
+// seen is dead.
+func TestRenewedSession(t *testing.T) {
+	s, ctx, ref := open(t), context.Background(), newTenant()
+	u, other := register(t, s, ref), register(t, s, ref)
+	before, old := login(t, s, ref, u)
+	f := family(t, s, ref, u, before.ID, false)
+	later := noon.Add(time.Hour)
+	after, token, err := s.RenewSession(ctx, ref, at(later), before.ID, identity.NewSession{User: u.ID, AMR: []string{"otp"}, ACR: "2", Life: 8 * time.Hour})
+	ok(t, err)
+	if after.ID != before.ID || after.AuthTime != later || after.CreateTime != before.CreateTime || after.ExpireTime != later.Add(8*time.Hour) || after.ACR != "2" {
+		t.Fatalf("%+v", after)
+	}
+	_, _, err = s.Session(ctx, ref, old, later, identity.SessionLimits{})
+	want(t, err, identity.ErrNotFound)
+	got, _, err := s.Session(ctx, ref, token, later, identity.SessionLimits{})
+	ok(t, err)
+	if d := cmp.Diff(after, got); d != "" {
+		t.Fatalf("(-renewed +got):\n%s", d)
+	}
+	_, err = s.Rotate(ctx, ref, at(later), rotation(f, 1))
+	ok(t, err)
+	// Of nobody else, and not after its end.
+	_, _, err = s.RenewSession(ctx, ref, at(later), before.ID, identity.NewSession{User: other.ID})
+	want(t, err, identity.ErrNotFound)
+	_, _, err = s.RenewSession(ctx, ref, at(later.Add(9*time.Hour)), before.ID, identity.NewSession{User: u.ID})
+	want(t, err, identity.ErrNotFound)
+	_, err = s.EndSession(ctx, ref, at(later), before.ID)
+	ok(t, err)
+	_, _, err = s.RenewSession(ctx, ref, at(later), before.ID, identity.NewSession{User: u.ID})
+	want(t, err, identity.ErrNotFound)
+	_, err = s.Rotate(ctx, ref, at(later), rotation(f, 2))
+	want(t, err, identity.ErrNotFound)
+}
+
 func TestSessionLimits(t *testing.T) {
 	s, ctx, ref := open(t), context.Background(), newTenant()
 	u := register(t, s, ref)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,9 +19,9 @@ const familyColumns = `f.grant_id, f.user_id, f.client_id, f.scopes, f.session_i
 
 func familyDest(f *Family) []any {
 	return []any{
-		(*[16]byte)(&f.Grant), (*[16]byte)(&f.User), (*[16]byte)(&f.Client), &f.Scopes, scanID(&f.Session), &f.Offline,
+		(*[16]byte)(&f.Grant), (*[16]byte)(&f.User), (*[16]byte)(&f.Client), words{&f.Scopes}, scanID(&f.Session), &f.Offline,
 		when{&f.AuthTime},
-		&f.AMR, &f.ACR, &f.Resource, &f.Claims, &f.Generation,
+		words{&f.AMR}, &f.ACR, &f.Resource, &f.Claims, &f.Generation,
 		when{&f.RotateTime},
 		when{&f.CreateTime},
 		when{&f.ExpireTime},
@@ -58,8 +59,8 @@ func (s *Store) CreateFamily(ctx context.Context, ref TenantRef, n Family) (Fami
 			WHERE f.user_id = excluded.user_id AND f.client_id = excluded.client_id AND f.generation = 1 AND f.revoke_time IS NULL
 		RETURNING `+familyColumns,
 		[]any{
-			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.Grant), uuid(n.User), uuid(n.Client), orNull(n.Session), n.Offline, list(n.Scopes),
-			n.Resource, micro(n.AuthTime), list(n.AMR), n.ACR, n.Claims, now, micro(n.ExpireTime), n.Grant.String(),
+			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.Grant), uuid(n.User), uuid(n.Client), orNull(n.Session), n.Offline, strings.Join(n.Scopes, " "),
+			n.Resource, micro(n.AuthTime), strings.Join(n.AMR, " "), n.ACR, n.Claims, now, micro(n.ExpireTime), n.Grant.String(),
 		}, familyDest(&f)...)
 	return f, err
 }

@@ -15,7 +15,7 @@ import (
 // went out although its job failed.
 const keptTokens = 3
 
-const invitationColumns = `i.id, i.user_id, i.email, u.name, u.locale, i.roles, i.groups, i.client_id, i.state, i.create_time, i.expire_time, i.accept_time`
+const invitationColumns = `i.id, i.user_id, i.email, u.name, COALESCE(u.profile->>'locale', ''), i.roles, i.groups, i.client_id, i.state, i.create_time, i.expire_time, i.accept_time`
 
 func invitationDest(i *Invitation) []any {
 	return []any{

@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,9 +25,28 @@ func (s *Store) CreateSession(ctx context.Context, ref TenantRef, n Session, tok
 			last_use_time, expire_time)
 		SELECT $1, $3, $2, who.id, $5, $6, $7, $8, $9, $10, $11, $11, $12 FROM who RETURNING id`,
 		[]any{
-			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.ID), uuid(n.User), tokenHash[:], micro(n.AuthTime), list(n.AMR), n.ACR,
+			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.ID), uuid(n.User), tokenHash[:], micro(n.AuthTime), strings.Join(n.AMR, " "), n.ACR,
 			clean(n.IP), clean(n.UserAgent), micro(n.CreateTime), micro(n.ExpireTime),
 		}, &made)
+}
+
+// RenewSession gives a live session of the user a new token and the times and methods of a new login. The old token is dead with the
+// same statement. The lock on the user's row is for what CreateSession says.
+func (s *Store) RenewSession(ctx context.Context, ref TenantRef, n Session, tokenHash [32]byte) (Session, error) {
+	var out Session
+	err := s.one(ctx, ref, `
+		WITH who AS (
+			SELECT u.id`+ofTenant+` AND u.id = $4 AND u.state = 'ACTIVE' AND m.state = 'ACTIVE' FOR SHARE OF u
+		)
+		UPDATE sessions s SET token_hash = $5, auth_time = $6, amr = $7, acr = $8, ip = $9, user_agent = $10, last_use_time = $11,
+			expire_time = $12
+		FROM who WHERE s.tenant_id = $1 AND s.id = $3 AND s.user_id = who.id AND s.expire_time > $11
+		RETURNING `+sessionColumns,
+		[]any{
+			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.ID), uuid(n.User), tokenHash[:], micro(n.AuthTime), strings.Join(n.AMR, " "), n.ACR,
+			clean(n.IP), clean(n.UserAgent), micro(n.LastUseTime), micro(n.ExpireTime),
+		}, sessionDest(&out)...)
+	return out, err
 }
 
 const sessionColumns = `s.id, s.user_id, s.auth_time, s.amr, s.acr, s.ip, s.user_agent, s.create_time, s.last_use_time, s.expire_time`
@@ -35,7 +55,7 @@ func sessionDest(s *Session) []any {
 	return []any{
 		(*[16]byte)(&s.ID), (*[16]byte)(&s.User),
 		when{&s.AuthTime},
-		&s.AMR, &s.ACR, &s.IP, &s.UserAgent,
+		words{&s.AMR}, &s.ACR, &s.IP, &s.UserAgent,
 		when{&s.CreateTime},
 		when{&s.LastUseTime},
 		when{&s.ExpireTime},

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -213,6 +214,15 @@ func (n into[K]) ScanUUID(v pgtype.UUID) error {
 }
 
 func scanID[K id.Kind](to *id.ID[K]) into[K] { return into[K]{to} }
+
+// words scans and stores a list of words that have no spaces, such as scopes: one text is cheaper to answer than an array.
+type words struct{ to *[]string }
+
+// ScanText implements pgtype.TextScanner.
+func (w words) ScanText(v pgtype.Text) error {
+	*w.to = strings.Fields(v.String)
+	return nil
+}
 
 // when scans a time that may be NULL, in UTC.
 type when struct{ to *time.Time }

@@ -15,8 +15,8 @@ import (
 
 // leanUser is what tokens and pages need of users u and memberships m; fullUser is all of it.
 const (
-	leanUser = `u.id, u.email, u.email_verified, u.name, u.given_name, u.family_name, u.nickname, u.preferred_username, u.picture,
-		u.website, u.locale, u.zoneinfo, u.state, u.version, u.create_time, u.update_time, m.id, m.state = 'SUSPENDED', m.roles, m.groups`
+	leanUser = `u.id, u.email, u.email_verified, u.name, u.profile, u.state, u.version, u.create_time, u.update_time,
+		m.id, m.state = 'SUSPENDED', m.roles, m.groups`
 	fullUser = leanUser + `, u.app_metadata, u.user_metadata,
 		EXISTS (SELECT FROM credentials k WHERE k.pool_id = u.pool_id AND k.user_id = u.id AND k.kind = 'PASSWORD')`
 	ofTenant = ` FROM users u JOIN memberships m ON m.tenant_id = $1 AND m.user_id = u.id WHERE u.pool_id = $2`
@@ -31,14 +31,28 @@ func (v versioned) ScanInt64(n pgtype.Int8) error {
 	return nil
 }
 
+// claims scans the profile column. It has all of the profile but the name, whose column was scanned before.
+type claims struct{ p *Profile }
+
+// ScanBytes implements pgtype.BytesScanner.
+func (c claims) ScanBytes(raw []byte) error {
+	if string(raw) == "{}" {
+		return nil
+	}
+	return json.Unmarshal(raw, c.p)
+}
+
+// profileColumn is the profile without the name.
+func profileColumn(p Profile) string {
+	p.Name = ""
+	raw, _ := json.Marshal(p) // a struct of strings
+	return string(raw)
+}
+
 func leanDest(u *User) []any {
 	return []any{
-		(*[16]byte)(&u.ID), &u.Email, &u.EmailVerified, &u.Name, &u.GivenName, &u.FamilyName, &u.Nickname, &u.PreferredUsername,
-		&u.Picture, &u.Website, &u.Locale, &u.Zoneinfo, &u.State,
-		versioned{u},
-		when{&u.CreateTime},
-		when{&u.UpdateTime},
-		(*[16]byte)(&u.Membership), &u.MembershipSuspended, &u.Roles, &u.Groups,
+		(*[16]byte)(&u.ID), &u.Email, &u.EmailVerified, &u.Name, claims{&u.Profile}, &u.State, versioned{u}, when{&u.CreateTime},
+		when{&u.UpdateTime}, (*[16]byte)(&u.Membership), &u.MembershipSuspended, &u.Roles, &u.Groups,
 	}
 }
 
@@ -88,25 +102,25 @@ func (s *Store) SearchUsers(ctx context.Context, ref TenantRef, emailPrefix, nam
 func insertUser(guard, conflict string) string {
 	return `
 	WITH u AS (
-		INSERT INTO users (pool_id, id, email, email_key, email_verified, name, name_key, given_name, family_name, nickname,
-			preferred_username, picture, website, locale, zoneinfo, state, app_metadata, user_metadata, create_time, update_time)
-		SELECT $2::uuid, $3::uuid, $4::text, $5::text, $6::bool, $7::text, $8::text, $9::text, $10::text, $11::text, $12::text,
-			$13::text, $14::text, $15::text, $16::text, $17::text, $18::jsonb, $19::jsonb, $20::timestamptz, $20::timestamptz
+		INSERT INTO users (pool_id, id, email, email_key, email_verified, name, name_key, profile, state, app_metadata, user_metadata,
+			create_time, update_time)
+		SELECT $2::uuid, $3::uuid, $4::text, $5::text, $6::bool, $7::text, $8::text, $9::jsonb, $10::text, $11::jsonb, $12::jsonb,
+			$13::timestamptz, $13::timestamptz
 		` + guard + ` ` + conflict + `
 		RETURNING id, ` + appendAudit(auditUser) + `
 	), c AS (
 		INSERT INTO credentials (pool_id, user_id, kind, phc, create_time, update_time)
-		SELECT $2::uuid, u.id, 'PASSWORD', $21::text, $20::timestamptz, $20::timestamptz FROM u WHERE $21::text <> ''
+		SELECT $2::uuid, u.id, 'PASSWORD', $14::text, $13::timestamptz, $13::timestamptz FROM u WHERE $14::text <> ''
 	), m AS (
 		INSERT INTO memberships (tenant_id, user_id, id, pool_id, roles, groups, source, state, create_time, update_time)
-		SELECT $1::uuid, u.id, $22::uuid, $2::uuid, $23::text[], $24::text[], $25::text, 'ACTIVE', $20::timestamptz, $20::timestamptz FROM u
+		SELECT $1::uuid, u.id, $15::uuid, $2::uuid, $16::text[], $17::text[], $18::text, 'ACTIVE', $13::timestamptz, $13::timestamptz FROM u
 	), i AS (
 		INSERT INTO invitations (tenant_id, id, pool_id, user_id, email, roles, groups, client_id, state, create_time, expire_time)
-		SELECT $1::uuid, $26::uuid, $2::uuid,
+		SELECT $1::uuid, $19::uuid, $2::uuid,
 			COALESCE((SELECT id FROM u), (SELECT id FROM users WHERE pool_id = $2::uuid AND id = $3::uuid),
 				(SELECT id FROM users WHERE pool_id = $2::uuid AND email_key = $5::text)),
-			$4::text, $23::text[], $24::text[], $27::uuid, 'PENDING', $20::timestamptz, $28::timestamptz
-		WHERE $26::uuid IS NOT NULL ` + andGuard(guard) + `
+			$4::text, $16::text[], $17::text[], $20::uuid, 'PENDING', $13::timestamptz, $21::timestamptz
+		WHERE $19::uuid IS NOT NULL ` + andGuard(guard) + `
 		ON CONFLICT (tenant_id, id) DO NOTHING
 		RETURNING id, ` + appendAudit(auditInvitation) + `
 	)
@@ -115,7 +129,7 @@ func insertUser(guard, conflict string) string {
 
 // Where the parameters of the two events begin, and how many parameters insertUser has.
 const (
-	auditUser       = 29
+	auditUser       = 22
 	auditInvitation = auditUser + auditParams
 	afterInsertUser = auditInvitation + auditParams
 )
@@ -144,9 +158,9 @@ func insertUserArgs(ref TenantRef, op Op, u *NewUser) []any {
 		expire, resource = &t, u.Invitation.ID.String()
 	}
 	args := []any{
-		uuid(ref.Tenant), uuid(ref.Pool), uuid(u.ID), u.Email, u.EmailKey, u.EmailVerified, u.Name, u.NameKey, u.GivenName, u.FamilyName,
-		u.Nickname, u.PreferredUsername, u.Picture, u.Website, u.Locale, u.Zoneinfo, string(u.State), object(u.AppMetadata),
-		object(u.UserMetadata), now, u.PHC, uuid(u.Membership), list(u.Roles), list(u.Groups), u.Source, invitation, client, expire,
+		uuid(ref.Tenant), uuid(ref.Pool), uuid(u.ID), u.Email, u.EmailKey, u.EmailVerified, u.Name, u.NameKey, profileColumn(u.Profile),
+		string(u.State), object(u.AppMetadata), object(u.UserMetadata), now, u.PHC, uuid(u.Membership), list(u.Roles), list(u.Groups),
+		u.Source, invitation, client, expire,
 	}
 	details := map[string]any{"membership": u.Membership.String(), "source": u.Source}
 	if len(u.Roles) > 0 {
@@ -209,21 +223,17 @@ func (s *Store) UpdateUser(ctx context.Context, ref TenantRef, op Op, user id.Us
 			UPDATE users SET
 				email = COALESCE($3, email), email_key = COALESCE($4, email_key),
 				email_verified = COALESCE($5, email_verified AND ($4::text IS NULL OR $4 = email_key)),
-				name = COALESCE($6, name), name_key = COALESCE($7, name_key), given_name = COALESCE($8, given_name),
-				family_name = COALESCE($9, family_name), nickname = COALESCE($10, nickname),
-				preferred_username = COALESCE($11, preferred_username), picture = COALESCE($12, picture),
-				website = COALESCE($13, website), locale = COALESCE($14, locale), zoneinfo = COALESCE($15, zoneinfo),
+				name = COALESCE($6, name), name_key = COALESCE($7, name_key), profile = profile || $8::jsonb,
 				-- Who has an open invitation and no credential goes back to INVITED when resumed.
-				state = CASE WHEN $16::text = 'ACTIVE' AND NOT EXISTS (
+				state = CASE WHEN $9::text = 'ACTIVE' AND NOT EXISTS (
 						SELECT FROM credentials c WHERE c.pool_id = $1 AND c.user_id = $2)
-					AND EXISTS (SELECT FROM invitations i WHERE i.tenant_id = $19 AND i.user_id = $2 AND i.state = 'PENDING')
-					THEN 'INVITED' ELSE COALESCE($16, state) END,
-				app_metadata = COALESCE($17, app_metadata), user_metadata = COALESCE($18, user_metadata),
-				version = version + 1, update_time = $20
+					AND EXISTS (SELECT FROM invitations i WHERE i.tenant_id = $12 AND i.user_id = $2 AND i.state = 'PENDING')
+					THEN 'INVITED' ELSE COALESCE($9, state) END,
+				app_metadata = COALESCE($10, app_metadata), user_metadata = COALESCE($11, user_metadata),
+				version = version + 1, update_time = $13
 			WHERE pool_id = $1 AND id = $2`,
-			uuid(ref.Pool), uuid(user), c.Email, c.EmailKey, c.EmailVerified, c.Name, c.NameKey, c.GivenName, c.FamilyName, c.Nickname,
-			c.PreferredUsername, c.Picture, c.Website, c.Locale, c.Zoneinfo, (*string)(c.State), jsonOrNull(c.AppMetadata),
-			jsonOrNull(c.UserMetadata), uuid(ref.Tenant), now)
+			uuid(ref.Pool), uuid(user), c.Email, c.EmailKey, c.EmailVerified, c.Name, c.NameKey, c.profilePatch(), (*string)(c.State),
+			jsonOrNull(c.AppMetadata), jsonOrNull(c.UserMetadata), uuid(ref.Tenant), now)
 		if err != nil {
 			return err
 		}
@@ -248,6 +258,21 @@ func (s *Store) UpdateUser(ctx context.Context, ref TenantRef, op Op, user id.Us
 		return record(ctx, tx, ref, op, ActionUserUpdated, user.String(), c.details())
 	})
 	return u, ended, err
+}
+
+// profilePatch is the members of the profile column that change.
+func (c *UserChange) profilePatch() string {
+	patch := map[string]string{}
+	for name, v := range map[string]*string{
+		"given_name": c.GivenName, "family_name": c.FamilyName, "nickname": c.Nickname, "preferred_username": c.PreferredUsername,
+		"picture": c.Picture, "website": c.Website, "locale": c.Locale, "zoneinfo": c.Zoneinfo,
+	} {
+		if v != nil {
+			patch[name] = *v
+		}
+	}
+	raw, _ := json.Marshal(patch) // a map of strings
+	return string(raw)
 }
 
 // details names what changed: the fields, never their values, except those that carry rights.
