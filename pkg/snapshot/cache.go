@@ -201,10 +201,7 @@ func (c *Cache) lookupSlow(ctx context.Context, raw string) (*Tenant, error) {
 		}
 		// The tenant may have lost this host meanwhile; then the pointer decides.
 		if t != nil && t.hasHost(host) {
-			if !t.serving {
-				return nil, ErrUnknownHost
-			}
-			return t, nil
+			return c.admit(t)
 		}
 	}
 	now := time.Now()
@@ -223,8 +220,16 @@ func (c *Cache) lookupSlow(ctx context.Context, raw string) (*Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !t.serving {
+	return c.admit(t)
+}
+
+// admit is the last check of what was not simply there.
+func (c *Cache) admit(t *Tenant) (*Tenant, error) {
+	switch {
+	case !t.serving:
 		return nil, ErrUnknownHost
+	case c.staleMS.Load() > t.maxAge:
+		return nil, unavailable(errStale)
 	}
 	return t, nil
 }
@@ -252,15 +257,13 @@ func (c *Cache) fly(ctx context.Context, key string, load func(context.Context) 
 // those of ctx.
 func (c *Cache) Tenant(ctx context.Context, tenant id.Tenant) (*Tenant, error) {
 	t, err := c.byID(ctx, tenant)
-	switch {
-	case errors.Is(err, ErrUnknownHost):
-		return nil, ErrUnknownTenant
-	case err != nil:
-		return nil, err
-	case !t.serving:
-		return nil, ErrUnknownTenant
+	if err == nil {
+		t, err = c.admit(t)
 	}
-	return t, nil
+	if errors.Is(err, ErrUnknownHost) {
+		err = ErrUnknownTenant
+	}
+	return t, err
 }
 
 func (c *Cache) byID(ctx context.Context, tenant id.Tenant) (*Tenant, error) {

@@ -180,7 +180,10 @@ func (w *world) connect() redis.UniversalClient {
 // cache starts a replica and waits until it follows.
 func (w *world) cache(change ...func(*Config)) *Cache {
 	w.t.Helper()
-	cfg := Config{Redis: w.connect(), Verifier: testVerifier(w.t), Replica: fmt.Sprintf("replica-%d", time.Now().UnixNano())}
+	cfg := Config{Verifier: testVerifier(w.t), Replica: fmt.Sprintf("replica-%d", time.Now().UnixNano())}
+	if w.server != nil {
+		cfg.Redis = w.connect()
+	}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -270,6 +270,10 @@ func TestConfigurationThatIsTooOldIsNotServed(t *testing.T) {
 		return errors.Is(err, ErrUnavailable)
 	})
 	mustLookup(t, c, "patient.example.com")
+	c.mu.Lock()
+	c.removeSlot(c.slots[tenantOf(strict)])
+	c.mu.Unlock()
+	wantLookup(t, c, "strict.example.com", ErrUnavailable) // cold, too
 	if age := c.Stats().ConfigAge; age < 3*time.Minute {
 		t.Errorf("the age of the configuration is %s", age)
 	}

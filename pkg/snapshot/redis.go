@@ -3,6 +3,7 @@
 package snapshot
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -138,7 +140,15 @@ func ConnectWriter(address string) (redis.UniversalClient, error) {
 	return connect(address, 2*time.Second)
 }
 
+// silence stops go-redis from writing to standard error by itself: what fails is an error that somebody logs.
+var silence = sync.OnceFunc(func() { redis.SetLogger(noLog{}) })
+
+type noLog struct{}
+
+func (noLog) Printf(context.Context, string, ...any) {}
+
 func connect(address string, timeout time.Duration) (redis.UniversalClient, error) {
+	silence()
 	const (
 		poolSize   = 16
 		bufferSize = 32 << 10
