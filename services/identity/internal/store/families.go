@@ -19,9 +19,12 @@ const familyColumns = `f.grant_id, f.user_id, f.client_id, f.scopes, f.session_i
 
 func familyDest(f *Family) []any {
 	return []any{
-		(*[16]byte)(&f.Grant), (*[16]byte)(&f.User), (*[16]byte)(&f.Client), words{&f.Scopes}, scanID(&f.Session), &f.Offline,
+		(*[16]byte)(&f.Grant), (*[16]byte)(&f.User), (*[16]byte)(&f.Client),
+		words{&f.Scopes},
+		scanID(&f.Session), &f.Offline,
 		when{&f.AuthTime},
-		words{&f.AMR}, &f.ACR, &f.Resource, &f.Claims, &f.Generation,
+		words{&f.AMR},
+		&f.ACR, &f.Resource, &f.Claims, &f.Generation,
 		when{&f.RotateTime},
 		when{&f.CreateTime},
 		when{&f.ExpireTime},
@@ -87,7 +90,9 @@ const advance = `
 		AND (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
 		AND u.pool_id = $10 AND u.id = f.user_id AND u.state = 'ACTIVE'
 		AND m.tenant_id = $1 AND m.user_id = f.user_id AND m.state = 'ACTIVE'
-	RETURNING ` + familyColumns + `, f.rotate_mark = $9, ` + leanUser
+	RETURNING f.user_id, f.scopes, f.session_id, f.offline, f.auth_time, f.amr, f.acr, f.resource, f.claims, f.generation, f.rotate_time,
+		f.create_time, f.expire_time, f.rotate_mark = $9,
+		u.email, u.email_verified, u.name, u.profile, u.version, u.create_time, u.update_time, m.id, m.roles, m.groups`
 
 // judge decides in one statement about what advance did not do, so that a token is never called stolen on the word of an older row.
 // The revocation's row and audit event hang on the same statement: a crash leaves all or nothing.
@@ -118,15 +123,20 @@ func (s *Store) Rotate(ctx context.Context, ref TenantRef, op Op, r Rotation) (R
 	args := append(make([]any, 0, 11+auditParams),
 		uuid(ref.Tenant), uuid(r.Grant), uuid(r.Client), now, r.Generation, micro(now.Add(-r.Grace)), cutoff(now, r.Idle),
 		cutoff(now, r.Absolute), int64(rand.Uint64()), uuid(ref.Pool)) //nolint:gosec // a mark, not a secret
-	dest := append(append(append(make([]any, 0, 40), familyDest(&out.Family)...), &mine), leanDest(&out.Owner)...)
-	err := s.one(ctx, ref, advance, args, dest...)
+	f, u := &out.Family, &out.Owner
+	f.Grant, f.Client, u.State = r.Grant, r.Client, UserActive
+	err := s.one(ctx, ref, advance, args,
+		(*[16]byte)(&f.User), words{&f.Scopes}, scanID(&f.Session), &f.Offline, when{&f.AuthTime}, words{&f.AMR}, &f.ACR, &f.Resource,
+		&f.Claims, &f.Generation, when{&f.RotateTime}, when{&f.CreateTime}, when{&f.ExpireTime}, &mine,
+		&u.Email, &u.EmailVerified, &u.Name, claims{&u.Profile}, versioned{u}, when{&u.CreateTime}, when{&u.UpdateTime},
+		(*[16]byte)(&u.Membership), &u.Roles, &u.Groups)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return Rotated{}, s.judge(ctx, ref, op, r, args[:8:8])
 	case err != nil:
 		return Rotated{}, err
 	}
-	out.Again = !mine
+	u.ID, out.Again = f.User, !mine
 	if out.Offline {
 		out.Session = id.Session{}
 	}

@@ -55,7 +55,8 @@ func sessionDest(s *Session) []any {
 	return []any{
 		(*[16]byte)(&s.ID), (*[16]byte)(&s.User),
 		when{&s.AuthTime},
-		words{&s.AMR}, &s.ACR, &s.IP, &s.UserAgent,
+		words{&s.AMR},
+		&s.ACR, &s.IP, &s.UserAgent,
 		when{&s.CreateTime},
 		when{&s.LastUseTime},
 		when{&s.ExpireTime},

@@ -51,8 +51,13 @@ func profileColumn(p Profile) string {
 
 func leanDest(u *User) []any {
 	return []any{
-		(*[16]byte)(&u.ID), &u.Email, &u.EmailVerified, &u.Name, claims{&u.Profile}, &u.State, versioned{u}, when{&u.CreateTime},
-		when{&u.UpdateTime}, (*[16]byte)(&u.Membership), &u.MembershipSuspended, &u.Roles, &u.Groups,
+		(*[16]byte)(&u.ID), &u.Email, &u.EmailVerified, &u.Name,
+		claims{&u.Profile},
+		&u.State,
+		versioned{u},
+		when{&u.CreateTime},
+		when{&u.UpdateTime},
+		(*[16]byte)(&u.Membership), &u.MembershipSuspended, &u.Roles, &u.Groups,
 	}
 }
 
