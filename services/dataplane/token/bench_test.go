@@ -82,7 +82,7 @@ func drive(b *testing.B, h http.Handler, host string, c call) {
 	b.ReportAllocs()
 	req, body := c.request(host)
 	for b.Loop() {
-		body.Seek(0, io.SeekStart) //nolint:errcheck // a bytes.Reader
+		body.Seek(0, io.SeekStart)
 		req.Body = io.NopCloser(body)
 		w := &sink{h: make(http.Header, 16)}
 		h.ServeHTTP(w, req)
@@ -220,7 +220,7 @@ func TestMachinePathAllocations(t *testing.T) {
 		closer := io.NopCloser(body)
 		w := &sink{h: make(http.Header, 16)}
 		n := testing.AllocsPerRun(200, func() {
-			body.Seek(0, io.SeekStart) //nolint:errcheck // a bytes.Reader
+			body.Seek(0, io.SeekStart)
 			req.Body = closer
 			server.ServeHTTP(w, req)
 		})

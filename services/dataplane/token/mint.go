@@ -34,7 +34,7 @@ func (m *Minter) AccessToken(t *snapshot.Tenant, c *oauth2.Client, in *oidc.Acce
 	in.Issuer, in.Org, in.Tenant, in.Development, in.ConfigVersion = t.Issuer, t.Org, t.ID, t.Development, t.ConfigVersion
 	in.ClientID, in.Entitlements = c.ID, t.Entitlements
 	in.IssuedAt, in.ExpireTime = now, now.Add(c.AccessTTL)
-	rand.Read(in.ID[:]) //nolint:errcheck // crypto/rand.Read never fails since Go 1.24: it ends the process instead
+	rand.Read(in.ID[:]) // crypto/rand.Read never fails since Go 1.24: it ends the process instead
 
 	signer, err := m.signer(t, c.AccessAlg)
 	if err != nil {

@@ -116,7 +116,7 @@ func TestServiceFromItsConfiguration(t *testing.T) {
 	if w := issue(); w.Code != http.StatusOK {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	unknown := httptest.NewRecorder()
+	var unknown *httptest.ResponseRecorder
 	req := in.tokenRequest()
 	req.Host = "nobody.example.com"
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {

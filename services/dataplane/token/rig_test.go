@@ -135,13 +135,12 @@ type app struct{ id, secret string }
 // site is a tenant with its apps and one user.
 type site struct {
 	*snapshot.Tenant
-	host    string
-	web     app // confidential, client_secret_basic, all grants
-	post    app // confidential, client_secret_post
-	spa     app // public
-	rs256   app // confidential, RS256 ID tokens
-	user    identity.User
-	session id.Session
+	host  string
+	web   app // confidential, client_secret_basic, all grants
+	post  app // confidential, client_secret_post
+	spa   app // public
+	rs256 app // confidential, RS256 ID tokens
+	user  identity.User
 }
 
 // rig is the whole service on a real Redis and a real PostgreSQL.

@@ -37,7 +37,7 @@ type Writer struct {
 // New makes a Writer in front of to.
 func New(to io.Writer) *Writer {
 	w := &Writer{to: to, buf: make([]byte, 0, flushAt), spare: make([]byte, 0, flushAt)}
-	w.timer = time.AfterFunc(time.Hour, func() { w.Flush() }) //nolint:errcheck // the next Write or Close meets the same error
+	w.timer = time.AfterFunc(time.Hour, func() { w.Flush() }) // the next Write or Close meets the same error
 	w.timer.Stop()
 	return w
 }

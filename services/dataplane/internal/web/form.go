@@ -59,7 +59,7 @@ func readBody(r *http.Request) (string, error) {
 	small := bodies.Get().(*[usualForm]byte)
 	defer bodies.Put(small)
 	n, err := io.ReadFull(r.Body, small[:])
-	switch err { //nolint:errorlint // io.ReadFull returns these two unwrapped
+	switch err { // io.ReadFull returns these two unwrapped
 	case io.EOF, io.ErrUnexpectedEOF:
 		return string(small[:n]), nil
 	case nil:

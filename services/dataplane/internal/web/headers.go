@@ -46,5 +46,5 @@ func WriteJSON(w http.ResponseWriter, status int, body []byte) {
 	h["Pragma"] = noCache
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	w.Write(body) //nolint:errcheck // the caller is gone; there is nobody to tell
+	w.Write(body) //nolint:errcheck,gosec // the caller is gone, there is nobody to tell; JSON that may not be sniffed is no page
 }

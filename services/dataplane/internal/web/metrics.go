@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,5 +112,5 @@ func className(class int) string {
 	if class == 0 {
 		return "gone"
 	}
-	return string(rune('0'+class)) + "xx"
+	return strconv.Itoa(class) + "xx"
 }

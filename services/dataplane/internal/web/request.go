@@ -100,7 +100,7 @@ var requestIDs = struct {
 	next   atomic.Uint64
 }{prefix: func() (p [16]byte) {
 	var raw [8]byte
-	rand.Read(raw[:]) //nolint:errcheck // crypto/rand.Read never fails since Go 1.24: it ends the process instead
+	rand.Read(raw[:]) // crypto/rand.Read never fails since Go 1.24: it ends the process instead
 	hex.Encode(p[:], raw[:])
 	return p
 }()}

@@ -177,7 +177,7 @@ func TestUnknownHostIsOneFixedAnswer(t *testing.T) {
 func dump(w *httptest.ResponseRecorder) string {
 	var b bytes.Buffer
 	fmt.Fprintln(&b, w.Code)
-	w.Header().Write(&b) //nolint:errcheck // a buffer
+	w.Header().Write(&b)
 	b.Write(w.Body.Bytes())
 	return b.String()
 }
