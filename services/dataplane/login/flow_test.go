@@ -172,8 +172,8 @@ func TestPromptLoginMovesAuthTime(t *testing.T) {
 		p := b.get(r.hooli.authorizeURL(r.hooli.chat, extra...))
 		r.pass(time.Second)
 		rec := b.code(b.signIn(p, "gavin@hooli.example"), r.hooli, chatCallback)
-		if !rec.AuthTime.After(first.AuthTime) {
-			t.Errorf("%v: auth_time stayed", extra)
+		if !rec.AuthTime.After(first.AuthTime) || rec.Session != first.Session {
+			t.Errorf("%v: auth_time stayed, or the session did not: %+v", extra, rec)
 		}
 		first = rec
 	}

@@ -54,7 +54,6 @@ var english = catalogue{
 	"problem.title": "There is a problem",
 
 	"field.email":          "Email address",
-	"field.name":           "Full name",
 	"field.name.optional":  "Full name (optional)",
 	"field.password":       "Password",
 	"field.new_password":   "Choose a password",
@@ -183,7 +182,6 @@ var german = catalogue{
 	"problem.title": "Etwas stimmt noch nicht",
 
 	"field.email":          "E-Mail-Adresse",
-	"field.name":           "Vollständiger Name",
 	"field.name.optional":  "Vollständiger Name (freiwillig)",
 	"field.password":       "Passwort",
 	"field.new_password":   "Passwort wählen",

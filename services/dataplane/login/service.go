@@ -25,6 +25,7 @@ type Identity interface {
 	Authenticate(ctx context.Context, ref identity.TenantRef, op identity.Op, email, password string) (identity.User, error)
 	Register(ctx context.Context, ref identity.TenantRef, op identity.Op, r identity.Registration, policy identity.PasswordPolicy) (identity.User, error)
 	CreateSession(ctx context.Context, ref identity.TenantRef, op identity.Op, n identity.NewSession) (identity.Session, identity.SessionToken, error)
+	RenewSession(ctx context.Context, ref identity.TenantRef, op identity.Op, session id.Session, n identity.NewSession) (identity.Session, identity.SessionToken, error)
 	Session(ctx context.Context, ref identity.TenantRef, token identity.SessionToken, now time.Time, l identity.SessionLimits) (identity.Session, identity.User, error)
 	EndSession(ctx context.Context, ref identity.TenantRef, op identity.Op, session id.Session) (identity.Ended, error)
 	Consent(ctx context.Context, ref identity.TenantRef, user id.User, client id.Client) (identity.Consent, error)

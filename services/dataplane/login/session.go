@@ -115,8 +115,8 @@ func (s *Service) sessionToken(r *http.Request, t *snapshot.Tenant) (identity.Se
 }
 
 // logIn remembers that the user has just proven who they are, under a session token drawn now: one that an attacker planted before
-// the login is worth nothing after it (session fixation). The browser's previous session ends when it was somebody else's; the same
-// person's stays what other applications know as their login.
+// the login is worth nothing after it (session fixation). When the browser's session was the same person's it goes on under its id,
+// so that one logout later ends everything that was granted in it; somebody else's ends.
 func (s *Service) logIn(w http.ResponseWriter, r *http.Request, q *web.Request, user identity.User) error {
 	before, err := s.session(r, q)
 	if err != nil {
@@ -126,9 +126,7 @@ func (s *Service) logIn(w http.ResponseWriter, r *http.Request, q *web.Request, 
 		User: user.ID, AuthTime: q.Start, AMR: []string{methodPassword}, ACR: oidc.ACRForAMR([]string{methodPassword}),
 		Life: q.Tenant.Policy.SessionAbsoluteTTL,
 	}
-	ctx, cancel := s.deadline(r.Context())
-	defer cancel()
-	session, token, err := s.identity.CreateSession(ctx, ref(q.Tenant), op(r, q, user.ID.String()), n)
+	session, token, err := s.newSession(r, q, before, n)
 	if err != nil {
 		return unavailable(err)
 	}
@@ -142,6 +140,19 @@ func (s *Service) logIn(w http.ResponseWriter, r *http.Request, q *web.Request, 
 	q.Note(slog.String("sid", session.ID.String()))
 	q.Note(slog.String("user", user.ID.String()))
 	return nil
+}
+
+func (s *Service) newSession(r *http.Request, q *web.Request, before login, n identity.NewSession) (identity.Session, identity.SessionToken, error) {
+	ctx, cancel := s.deadline(r.Context())
+	defer cancel()
+	by := op(r, q, n.User.String())
+	if before.present && before.user.ID == n.User {
+		session, token, err := s.identity.RenewSession(ctx, ref(q.Tenant), by, before.session.ID, n)
+		if !errors.Is(err, identity.ErrNotFound) { // it may have ended between two statements
+			return session, token, err
+		}
+	}
+	return s.identity.CreateSession(ctx, ref(q.Tenant), by, n)
 }
 
 // end ends a session in the database and marks what ended with it. That there is none any more is as good.
