@@ -1,8 +1,8 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
 // Package blueprint owns the description from which tenants are made: its checks, its templates and what it renders to, and the
-// split into what tenants inherit (a layer, the same for all of them) and what is filled in for each. It also reads the file form of
-// API.md section 5.6. It is pure; storing revisions and moving tenants between them is the work of store and provision.
+// split into what tenants inherit (a layer, the same for all of them) and what is filled in for each. It is pure; storing revisions and
+// moving tenants between them is the work of store and provision, reading files that of the command line.
 //
 // A text with {{…}} in it differs from tenant to tenant, so it cannot be in the layer: policy and appearance with templates are
 // rendered at provision into the tenant's own overrides, everything else is inherited by reference.

@@ -109,22 +109,38 @@ func (s PermissionSet) Intersect(o PermissionSet) PermissionSet {
 // method added to a role reaches the keys that have it.
 var Roles = map[string][]string{
 	"platformOperator": {"*"},
-	"orgOwner":         {"orgs.get", "orgs.update", "tenants.*", "clients.*", "apiKeys.*", "blueprints.*", "signingKeys.*", "users.*", "hostnameClaims.*", "auditEvents.*", "operations.*"},
-	"orgAdmin":         {"orgs.get", "tenants.*", "clients.*", "apiKeys.*", "blueprints.*", "signingKeys.*", "users.*", "hostnameClaims.*", "auditEvents.*", "operations.*"},
-	"orgBilling":       {"orgs.get", "tenants.get", "tenants.list"},
-	"orgAuditor":       {"orgs.get", "tenants.get", "tenants.list", "clients.get", "clients.list", "apiKeys.list", "blueprints.get", "blueprints.list", "signingKeys.list", "auditEvents.*"},
-	"blueprintAdmin":   {"blueprints.*", "tenants.get", "tenants.list"},
-	"tenantCreator":    {"tenants.provision", "tenants.get", "tenants.list", "hostnameClaims.check", "operations.*", "blueprints.get", "blueprints.list"},
-	"tenantOwner":      {"tenants.get", "tenants.list", "tenants.update", "clients.*", "apiKeys.*", "signingKeys.*", "users.*", "auditEvents.*", "operations.*"},
-	"tenantAdmin":      {"tenants.get", "tenants.list", "tenants.update", "clients.*", "signingKeys.list", "signingKeys.rotate", "users.*", "auditEvents.list", "operations.*"},
-	"tenantUserManager": {
-		"tenants.get", "users.*",
+	"orgOwner": {
+		"orgs.get", "orgs.list", "orgs.update", "tenants.*", "clients.*", "apiKeys.*", "blueprints.*", "blueprintRevisions.*", "signingKeys.*",
+		"users.*", "hostnameClaims.*", "auditEvents.*", "operations.*",
 	},
-	"tenantSsoManager": {"tenants.get", "clients.get", "clients.list"},
-	"tenantAuditor":    {"tenants.get", "clients.get", "clients.list", "users.get", "users.list", "auditEvents.*"},
-	"tenantSupport":    {"tenants.get", "users.get", "users.list", "users.search", "auditEvents.list"},
-	"groupManager":     {"tenants.get", "users.get", "users.list", "users.search"},
-	"keyManager":       {"apiKeys.*"},
+	"orgAdmin": {
+		"orgs.get", "orgs.list", "tenants.*", "clients.*", "apiKeys.*", "blueprints.*", "blueprintRevisions.*", "signingKeys.*", "users.*",
+		"hostnameClaims.*", "auditEvents.*", "operations.*",
+	},
+	"orgBilling": {"orgs.get", "orgs.list", "tenants.get", "tenants.list"},
+	"orgAuditor": {
+		"orgs.get", "orgs.list", "tenants.get", "tenants.list", "clients.get", "clients.list", "apiKeys.get", "apiKeys.list", "blueprints.get",
+		"blueprints.list", "blueprintRevisions.get", "blueprintRevisions.list", "signingKeys.list", "auditEvents.*",
+	},
+	"blueprintAdmin": {"blueprints.*", "blueprintRevisions.*", "orgs.get", "orgs.list", "tenants.get", "tenants.list"},
+	"tenantCreator": {
+		"tenants.provision", "tenants.get", "tenants.list", "hostnameClaims.check", "operations.*", "blueprints.get", "blueprints.list",
+		"blueprintRevisions.get", "blueprintRevisions.list", "orgs.get", "orgs.list",
+	},
+	"tenantOwner": {
+		"tenants.get", "tenants.list", "tenants.update", "clients.*", "apiKeys.*", "signingKeys.*", "users.*", "auditEvents.*", "operations.*",
+		"blueprints.get", "blueprintRevisions.get",
+	},
+	"tenantAdmin": {
+		"tenants.get", "tenants.list", "tenants.update", "clients.*", "apiKeys.get", "apiKeys.list", "signingKeys.list", "signingKeys.rotate", "users.*",
+		"auditEvents.list", "operations.*", "blueprints.get", "blueprintRevisions.get",
+	},
+	"tenantUserManager": {"tenants.get", "tenants.list", "users.*"},
+	"tenantSsoManager":  {"tenants.get", "tenants.list", "clients.get", "clients.list"},
+	"tenantAuditor":     {"tenants.get", "tenants.list", "clients.get", "clients.list", "users.get", "users.list", "auditEvents.*"},
+	"tenantSupport":     {"tenants.get", "tenants.list", "users.get", "users.list", "users.search", "auditEvents.list"},
+	"groupManager":      {"tenants.get", "users.get", "users.list", "users.search"},
+	"keyManager":        {"apiKeys.*"},
 }
 
 // personal are the collections whose content is about people: a platform key does not reach them.
