@@ -1,0 +1,44 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package devenv
+
+import (
+	"context"
+	"net"
+	"strconv"
+
+	"github.com/tenantry/tenantry/pkg/daemon"
+	"github.com/tenantry/tenantry/services/control"
+)
+
+// controlConfig is the control plane's configuration here: as an operator would write it, with http and localhost.
+func (e *environment) controlConfig(s *services) control.Config {
+	keys := e.keys()
+	c := control.Config{
+		RESTURL:          "http://localhost:" + strconv.Itoa(e.ports.REST),
+		Reflection:       true,
+		Database:         daemon.SecretOf(s.databases.Control),
+		WorkerDatabase:   daemon.SecretOf(e.postgres.URL(controlDatabase, "tenantry_publisher")),
+		IdentityDatabase: daemon.SecretOf(s.databases.Identity),
+		ConfigRedis:      daemon.SecretOf(e.config.URL()),
+		SnapshotKey:      daemon.Path(keys.SnapshotSigning()),
+		Recipients:       []daemon.Path{daemon.Path(keys.RegionSigningPublic()), daemon.Path(keys.RecoveryPublic())},
+		PageTokenKey:     daemon.SecretOf(e.pageTokenKey),
+		Region:           region,
+		PublicURL:        "http://{host}:" + strconv.Itoa(e.ports.DataPlane),
+		APIDomain:        "api." + baseDomain,
+		Development:      true,
+	}
+	c.GRPC.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(e.ports.GRPC))
+	c.REST.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(e.ports.REST))
+	return c
+}
+
+// newControl makes the control plane with the user store that the data plane has here.
+func newControl(ctx context.Context, cfg control.Config, deps control.Deps) ([]daemon.Component, error) {
+	service, err := control.New(ctx, cfg, deps)
+	if err != nil {
+		return nil, err
+	}
+	return service.Components(), nil
+}
