@@ -242,9 +242,9 @@ type ApiKey struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,27,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// When it was last used, to about a minute.
 	LastUsedTime *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=last_used_time,json=lastUsedTime,proto3" json:"last_used_time,omitempty"`
-	// Resource name of the key that minted it; empty for one made by a blueprint or at the command line.
+	// Uid of the key that minted it; empty for one made by a blueprint or at the command line.
 	MintedBy string `protobuf:"bytes,29,opt,name=minted_by,json=mintedBy,proto3" json:"minted_by,omitempty"`
-	// Who made it: an API key, a blueprint revision or `system`.
+	// Who made it: the uid of an API key or of a blueprint revision, or `system`.
 	CreatedBy     string `protobuf:"bytes,30,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -812,10 +812,10 @@ type ListApiKeysRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The `next_page_token` of the page before, of the same caller and the same other fields; empty: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// AIP-160 filter, such as `state=ACTIVE`; fields: slug, display_name, state, scope, role, minted_by, create_time,
-	// expire_time, labels.
+	// AIP-160 filter, such as `state=ACTIVE`; fields: slug, state, role, minted_by, joined by AND. `=` is equality; `:`
+	// finds the beginning of slug.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Order, such as `create_time desc`; fields: create_time, display_name.
+	// Order: `create_time`, each optionally followed by ` desc`. Without one, by `create_time`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

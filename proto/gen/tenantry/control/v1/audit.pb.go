@@ -388,10 +388,8 @@ type AuditActor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Kind of the actor.
 	Type AuditActor_Type `protobuf:"varint,1,opt,name=type,proto3,enum=tenantry.control.v1.AuditActor_Type" json:"type,omitempty"`
-	// Resource name of the actor; empty for the installation, and when the caller may not know it.
-	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Name for people.
-	DisplayName   string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Uid of the actor, such as `key_…` or `uid_…`; empty for the installation.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,13 +438,6 @@ func (x *AuditActor) GetName() string {
 	return ""
 }
 
-func (x *AuditActor) GetDisplayName() string {
-	if x != nil {
-		return x.DisplayName
-	}
-	return ""
-}
-
 // Which audit events to list.
 type ListAuditEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -456,8 +447,8 @@ type ListAuditEventsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The `next_page_token` of the page before, of the same caller and the same other fields; empty: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// AIP-160 filter, such as `action="tenant.suspended" AND create_time>"2026-01-01T00:00:00Z"`; fields: action, outcome,
-	// resource, actor.name, request_id, create_time.
+	// AIP-160 filter, such as `action="tenant.suspended"`; fields: action, actor, request_id, resource, joined by AND.
+	// `=` is equality; `:` finds the beginning of action and resource.
 	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -621,12 +612,11 @@ const file_tenantry_control_v1_audit_proto_rawDesc = "" +
 	"\aCONTROL\x10\x01\x12\f\n" +
 	"\bIDENTITY\x10\x02:\x93\x01\xeaA\x8f\x01\n" +
 	"\x17tenantry.dev/AuditEvent\x125orgs/{org}/tenants/{tenant}/auditEvents/{audit_event}\x12$orgs/{org}/auditEvents/{audit_event}*\vauditEvents2\n" +
-	"auditEvent\"\xd9\x01\n" +
+	"auditEvent\"\xc5\x01\n" +
 	"\n" +
 	"AuditActor\x12=\n" +
 	"\x04type\x18\x01 \x01(\x0e2$.tenantry.control.v1.AuditActor.TypeB\x03\xe0A\x03R\x04type\x12\x17\n" +
-	"\x04name\x18\x02 \x01(\tB\x03\xe0A\x03R\x04name\x12&\n" +
-	"\fdisplay_name\x18\x03 \x01(\tB\x03\xe0A\x03R\vdisplayName\"K\n" +
+	"\x04name\x18\x02 \x01(\tB\x03\xe0A\x03R\x04name\"K\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aAPI_KEY\x10\x01\x12\b\n" +
@@ -634,7 +624,7 @@ const file_tenantry_control_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"\x06CLIENT\x10\x03\x12\n" +
 	"\n" +
-	"\x06SYSTEM\x10\x04\"\xcc\x01\n" +
+	"\x06SYSTEM\x10\x04J\x04\b\x03\x10\x04R\fdisplay_name\"\xcc\x01\n" +
 	"\x16ListAuditEventsRequest\x12)\n" +
 	"\x06parent\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\x80Ƌ\x92\x02\x01R\x06parent\x12*\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\r\xe0A\x01\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x120\n" +

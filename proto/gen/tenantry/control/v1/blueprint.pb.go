@@ -575,7 +575,7 @@ type BlueprintRevision struct {
 	Spec *BlueprintSpec `protobuf:"bytes,20,opt,name=spec,proto3" json:"spec,omitempty"`
 	// SHA-256 of the content, as `sha256:` and hexadecimal digits.
 	Digest string `protobuf:"bytes,21,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Resource name of the API key that published it.
+	// Uid of the API key that published it.
 	Author string `protobuf:"bytes,22,opt,name=author,proto3" json:"author,omitempty"`
 	// What changed, in the author's words.
 	Message       string `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
@@ -807,9 +807,10 @@ type ListBlueprintsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The `next_page_token` of the page before, of the same caller and the same other fields; empty: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// AIP-160 filter, such as `state=PUBLISHED`; fields: slug, display_name, state, create_time, update_time, labels.
+	// AIP-160 filter, such as `state=PUBLISHED`; fields: slug, state, labels.{key}, joined by AND. `=` is equality; `:`
+	// finds the beginning of slug.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Order, such as `create_time desc`; fields: create_time, update_time, slug, display_name.
+	// Order: `create_time`, `slug`, each optionally followed by ` desc`. Without one, by `create_time`.
 	OrderBy       string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -269,7 +269,7 @@ type ListSigningKeysRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The `next_page_token` of the page before, of the same caller and the same other fields; empty: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// AIP-160 filter, such as `state=ACTIVE`; fields: state, alg, create_time.
+	// AIP-160 filter, such as `state=ACTIVE`; fields: state, alg, joined by AND. `=` is equality.
 	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -837,10 +837,10 @@ type ListTenantsRequest struct {
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The `next_page_token` of the page before, of the same caller and the same other fields; empty: the first page.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// AIP-160 filter, such as `plan="premium" AND state=ACTIVE`; fields: slug, display_name, state, type, region, plan,
-	// blueprint, primary_domain, create_time, update_time, labels.
+	// AIP-160 filter, such as `plan="premium" AND state=ACTIVE`; fields: slug, state, type, plan, primary_domain,
+	// labels.{key}, joined by AND. `=` is equality; `:` finds the beginning of slug.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Order, such as `create_time desc`; fields: create_time, update_time, slug, display_name.
+	// Order: `create_time`, `slug`, each optionally followed by ` desc`. Without one, by `create_time`.
 	OrderBy string `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Also list deleted tenants.
 	ShowDeleted   bool `protobuf:"varint,6,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
