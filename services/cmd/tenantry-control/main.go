@@ -1,6 +1,6 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
-// Tenantry-control is the control plane: the API for orgs and tenants, and the publisher of their configuration.
+// Command tenantry-control is the control plane: the API for orgs and tenants, and the publisher of their configuration.
 package main
 
 import (

@@ -1,6 +1,6 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
-// Tenantry-login serves the pages of every tenant's host, and sends the mails.
+// Command tenantry-login serves the pages of every tenant's host, and sends the mails.
 package main
 
 import (

@@ -1,6 +1,6 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
-// Tenantry-token serves the machine endpoints of every tenant's host: discovery, keys, tokens, user info.
+// Command tenantry-token serves the machine endpoints of every tenant's host: discovery, keys, tokens, user info.
 package main
 
 import (
