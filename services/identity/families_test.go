@@ -324,6 +324,19 @@ func TestCreateFamilyAgainAfterAFailedExchange(t *testing.T) {
 	want(t, err, identity.ErrNotFound)
 }
 
+// One scope with a space in it would come back as two.
+func TestScopeInjectionByASpace(t *testing.T) {
+	s, ctx, ref := open(t), context.Background(), newTenant()
+	u := register(t, s, ref)
+	for _, bad := range []string{"openid admin", "openid\tadmin", "openid\u00a0admin", "", "a\x00", "\xff"} {
+		n := identity.NewFamily{Grant: id.NewGrant(), User: u.ID, Client: id.NewClient(), Scopes: []string{bad}, Offline: true}
+		_, err := s.CreateFamily(ctx, ref, at(noon), n)
+		want(t, err, identity.ErrInvalid)
+		_, _, err = s.CreateSession(ctx, ref, at(noon), identity.NewSession{User: u.ID, AMR: []string{"pwd", bad}})
+		want(t, err, identity.ErrInvalid)
+	}
+}
+
 func TestRevokeGrant(t *testing.T) {
 	s, ctx, ref := open(t), context.Background(), newTenant()
 	u := register(t, s, ref)

@@ -41,6 +41,9 @@ const defaultFamilyLife = 365 * 24 * time.Hour
 // grant was revoked. Called again for the same grant, user and client before any rotation, it answers the same family, so that a
 // failed code exchange can be repeated.
 func (s *Store) CreateFamily(ctx context.Context, ref TenantRef, op Op, n NewFamily) (Family, error) {
+	if err := wordLists(n.Scopes, n.AMR); err != nil {
+		return Family{}, err
+	}
 	if n.Life <= 0 {
 		n.Life = defaultFamilyLife
 	}

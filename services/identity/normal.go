@@ -255,6 +255,21 @@ func labels(roles, groups []string) error {
 	return nil
 }
 
+// wordLists accepts lists that are stored as words between spaces: scopes (RFC 6749 section 3.3) and authentication methods.
+func wordLists(scopes, amr []string) error {
+	for _, l := range []struct {
+		field  string
+		values []string
+	}{{"scopes", scopes}, {"amr", amr}} {
+		for _, v := range l.values {
+			if v == "" || !utf8.ValidString(v) || strings.ContainsFunc(v, func(r rune) bool { return r == 0 || unicode.IsSpace(r) }) {
+				return &InvalidError{Field: l.field, Reason: "a value is empty or has a space"}
+			}
+		}
+	}
+	return nil
+}
+
 // metadata accepts a bounded JSON object.
 func metadata(field string, raw json.RawMessage) error {
 	if len(raw) == 0 {

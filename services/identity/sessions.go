@@ -42,6 +42,9 @@ const (
 
 // CreateSession remembers a login; IP and User-Agent come from op. ErrNotFound when the user may not log in (any more).
 func (s *Store) CreateSession(ctx context.Context, ref TenantRef, op Op, n NewSession) (Session, SessionToken, error) {
+	if err := wordLists(nil, n.AMR); err != nil {
+		return Session{}, SessionToken{}, err
+	}
 	if n.AuthTime.IsZero() {
 		n.AuthTime = op.Now
 	}
@@ -63,6 +66,9 @@ func (s *Store) CreateSession(ctx context.Context, ref TenantRef, op Op, n NewSe
 // its id, which is how applications know the login and what ends with it, and gets a new token, times and methods. The old token is
 // dead. ErrNotFound when there is no such live session of this user, or when the user may not log in (any more).
 func (s *Store) RenewSession(ctx context.Context, ref TenantRef, op Op, session id.Session, n NewSession) (Session, SessionToken, error) {
+	if err := wordLists(nil, n.AMR); err != nil {
+		return Session{}, SessionToken{}, err
+	}
 	if n.AuthTime.IsZero() {
 		n.AuthTime = op.Now
 	}
