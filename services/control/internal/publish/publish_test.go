@@ -279,6 +279,9 @@ func TestAPublisherKilledBetweenRedisAndCommitLosesNothing(t *testing.T) {
 	}); err == nil {
 		t.Fatal("the claim committed")
 	}
+	if age, err := p.worker.Backlog(p.ctx, "local", time.Now().Add(time.Hour)); err != nil || age == 0 {
+		t.Errorf("the rows of the dead publisher are gone from the outbox: %v, %v", age, err)
+	}
 	// A newer version is published by another process, then the first one's rows come again.
 	if _, err := p.service.UpdateTenant(p.ctx, p.owner, p.org.ID, res.Tenant.ID, provision.TenantInput{Mask: []string{"display_name"}, Tenant: tenancy.Tenant{Standard: tenancy.Standard{DisplayName: "Hooli"}}}); err != nil {
 		t.Fatal(err)
