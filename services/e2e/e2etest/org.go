@@ -77,7 +77,7 @@ func Draft() map[string]any {
 		c := map[string]any{
 			"id": id, "displayName": "App " + id, "kind": "WEB", "clientType": "CONFIDENTIAL", "firstParty": true,
 			"redirectUris": []string{RedirectURI, SecondRedirectURI}, "postLogoutRedirectUris": []string{PostLogoutURI},
-			"grantTypes": []string{"authorization_code", "refresh_token"}, "tokenEndpointAuthMethod": auth,
+			"grantTypes": []string{"authorization_code", "refresh_token"}, "tokenEndpointAuthMethod": auth, "pkceOptional": true,
 		}
 		for k, v := range more {
 			c[k] = v

@@ -21,6 +21,7 @@ func clientIn(c *controlv1.Client) tenancy.Client {
 			PostLogoutRedirectURITemplates: c.GetPostLogoutRedirectUriTemplates(), GrantTypes: c.GetGrantTypes(),
 			TokenEndpointAuthMethod: c.GetTokenEndpointAuthMethod(), Scopes: c.GetScopes(), Audiences: c.GetAudiences(), CORSOrigins: c.GetCorsOrigins(),
 			CORSOriginTemplates: c.GetCorsOriginTemplates(), IDTokenSignedResponseAlg: c.GetIdTokenAlg(), FirstParty: c.GetFirstParty(), Disabled: c.GetDisabled(),
+			PKCEOptional: c.GetPkceOptional(),
 		},
 	}
 }
@@ -34,7 +35,7 @@ func clientOut(c *tenancy.Client) *controlv1.Client {
 		RedirectUris: c.RedirectURIs, RedirectUriTemplates: c.RedirectURITemplates, PostLogoutRedirectUris: c.PostLogoutRedirectURIs,
 		PostLogoutRedirectUriTemplates: c.PostLogoutRedirectURITemplates, GrantTypes: c.GrantTypes, TokenEndpointAuthMethod: c.TokenEndpointAuthMethod,
 		Scopes: c.Scopes, Audiences: c.Audiences, IdTokenAlg: c.IDTokenSignedResponseAlg, CorsOrigins: c.CORSOrigins,
-		CorsOriginTemplates: c.CORSOriginTemplates, FirstParty: c.FirstParty, Disabled: c.Disabled,
+		CorsOriginTemplates: c.CORSOriginTemplates, FirstParty: c.FirstParty, Disabled: c.Disabled, PkceOptional: c.PKCEOptional,
 	}
 	if c.Tenant.IsZero() {
 		m.TenantBinding = controlv1.Client_ALL
@@ -61,7 +62,7 @@ func clientSpecIn(c *controlv1.ClientSpec) tenancy.ClientSpec {
 			RedirectURITemplates: c.GetRedirectUriTemplates(), PostLogoutRedirectURIs: c.GetPostLogoutRedirectUris(),
 			PostLogoutRedirectURITemplates: c.GetPostLogoutRedirectUriTemplates(), GrantTypes: c.GetGrantTypes(),
 			TokenEndpointAuthMethod: c.GetTokenEndpointAuthMethod(), Scopes: c.GetScopes(), Audiences: c.GetAudiences(), CORSOrigins: c.GetCorsOrigins(),
-			IDTokenSignedResponseAlg: c.GetIdTokenAlg(), FirstParty: c.GetFirstParty(),
+			IDTokenSignedResponseAlg: c.GetIdTokenAlg(), FirstParty: c.GetFirstParty(), PKCEOptional: c.GetPkceOptional(),
 		},
 	}
 }
@@ -72,5 +73,6 @@ func clientSpecOut(c *tenancy.ClientSpec) *controlv1.ClientSpec {
 		RedirectUriTemplates: c.RedirectURITemplates, PostLogoutRedirectUris: c.PostLogoutRedirectURIs,
 		PostLogoutRedirectUriTemplates: c.PostLogoutRedirectURITemplates, GrantTypes: c.GrantTypes, TokenEndpointAuthMethod: c.TokenEndpointAuthMethod,
 		Scopes: c.Scopes, Audiences: c.Audiences, IdTokenAlg: c.IDTokenSignedResponseAlg, CorsOrigins: c.CORSOrigins, FirstParty: c.FirstParty,
+		PkceOptional: c.PKCEOptional,
 	}
 }

@@ -315,6 +315,9 @@ type Client struct {
 	Disabled bool `protobuf:"varint,41,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	// Origins of a shared client's scripts, with `{tenant.slug}` as the left-most label.
 	CorsOriginTemplates []string `protobuf:"bytes,42,rep,name=cors_origin_templates,json=corsOriginTemplates,proto3" json:"cors_origin_templates,omitempty"`
+	// PKCE may be left out by this client, for libraries that do not know it: the code is then bound to the client's secret
+	// alone (RFC 9700, section 2.1.1). Public clients always need PKCE.
+	PkceOptional bool `protobuf:"varint,43,opt,name=pkce_optional,json=pkceOptional,proto3" json:"pkce_optional,omitempty"`
 	// Its secrets, without the secrets themselves.
 	Secrets       []*ClientSecret `protobuf:"bytes,50,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -554,6 +557,13 @@ func (x *Client) GetCorsOriginTemplates() []string {
 	return nil
 }
 
+func (x *Client) GetPkceOptional() bool {
+	if x != nil {
+		return x.PkceOptional
+	}
+	return false
+}
+
 func (x *Client) GetSecrets() []*ClientSecret {
 	if x != nil {
 		return x.Secrets
@@ -752,7 +762,10 @@ type ClientSpec struct {
 	// Origins whose scripts may call the token endpoints as this client, beside those of its redirect URIs.
 	CorsOrigins []string `protobuf:"bytes,39,rep,name=cors_origins,json=corsOrigins,proto3" json:"cors_origins,omitempty"`
 	// It belongs to the org: people are not asked for consent.
-	FirstParty    bool `protobuf:"varint,40,opt,name=first_party,json=firstParty,proto3" json:"first_party,omitempty"`
+	FirstParty bool `protobuf:"varint,40,opt,name=first_party,json=firstParty,proto3" json:"first_party,omitempty"`
+	// PKCE may be left out by this client, for libraries that do not know it: the code is then bound to the client's secret
+	// alone (RFC 9700, section 2.1.1). Public clients always need PKCE.
+	PkceOptional  bool `protobuf:"varint,43,opt,name=pkce_optional,json=pkceOptional,proto3" json:"pkce_optional,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -888,6 +901,13 @@ func (x *ClientSpec) GetCorsOrigins() []string {
 func (x *ClientSpec) GetFirstParty() bool {
 	if x != nil {
 		return x.FirstParty
+	}
+	return false
+}
+
+func (x *ClientSpec) GetPkceOptional() bool {
+	if x != nil {
+		return x.PkceOptional
 	}
 	return false
 }
@@ -1486,7 +1506,7 @@ var File_tenantry_control_v1_client_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\n" +
-	" tenantry/control/v1/client.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xf8\x13\n" +
+	" tenantry/control/v1/client.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xa2\x14\n" +
 	"\x06Client\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\b\xbaH\br\x06\x98Ƌ\x92\x02\x01R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12\x17\n" +
@@ -1531,7 +1551,8 @@ const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\vfirst_party\x18( \x01(\bB\x03\xe0A\x01R\n" +
 	"firstParty\x12\x1f\n" +
 	"\bdisabled\x18) \x01(\bB\x03\xe0A\x01R\bdisabled\x12J\n" +
-	"\x15cors_origin_templates\x18* \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x13corsOriginTemplates\x12@\n" +
+	"\x15cors_origin_templates\x18* \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x13corsOriginTemplates\x12(\n" +
+	"\rpkce_optional\x18+ \x01(\bB\x03\xe0A\x01R\fpkceOptional\x12@\n" +
 	"\asecrets\x182 \x03(\v2!.tenantry.control.v1.ClientSecretB\x03\xe0A\x03R\asecrets\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -1574,7 +1595,7 @@ const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\tclient_id\x18\x03 \x01(\tB\x03\xe0A\x03R\bclientId\x12 \n" +
 	"\tsecret_id\x18\x04 \x01(\tB\x03\xe0A\x03R\bsecretId\x12\x1b\n" +
 	"\x06secret\x18\x05 \x01(\tB\x03\xe0A\x03R\x06secret\x12;\n" +
-	"\x17secret_already_returned\x18\x06 \x01(\bB\x03\xe0A\x03R\x15secretAlreadyReturned\"\xc1\b\n" +
+	"\x17secret_already_returned\x18\x06 \x01(\bB\x03\xe0A\x03R\x15secretAlreadyReturned\"\xeb\b\n" +
 	"\n" +
 	"ClientSpec\x12!\n" +
 	"\x02id\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\xe8ŋ\x92\x02\x01R\x02id\x123\n" +
@@ -1597,7 +1618,8 @@ const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"idTokenAlg\x129\n" +
 	"\fcors_origins\x18' \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\vcorsOrigins\x12$\n" +
 	"\vfirst_party\x18( \x01(\bB\x03\xe0A\x01R\n" +
-	"firstParty\"\x86\x02\n" +
+	"firstParty\x12(\n" +
+	"\rpkce_optional\x18+ \x01(\bB\x03\xe0A\x01R\fpkceOptional\"\x86\x02\n" +
 	"\x13CreateClientRequest\x12)\n" +
 	"\x06parent\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\x80Ƌ\x92\x02\x01R\x06parent\x12+\n" +
 	"\tclient_id\x18\x02 \x01(\tB\x0e\xe0A\x01\xbaH\br\x06\xe8ŋ\x92\x02\x01R\bclientId\x12-\n" +
