@@ -364,3 +364,43 @@ func TestMalformedRequests(t *testing.T) {
 		t.Errorf("PUT: %d %s", p.status, p.header.Get("Allow"))
 	}
 }
+
+// TestNoSecretIsLogged greps the log of whole flows for everything that is one.
+func TestNoSecretIsLogged(t *testing.T) {
+	r := newRig(t)
+	b := r.browser()
+	login := b.get(r.hooli.authorizeURL(r.hooli.chat, "state", "canary-state", "login_hint", "canary@hooli.example"))
+	b.submit(login, "email", "gavin@hooli.example", "password", "canary wrong")
+	b.signIn(login, "gavin@hooli.example")
+	code := b.ended.Query().Get("code")
+	hint := r.idToken(r.hooli, r.hooli.chat, r.hooli.gavin.ID, r.take(r.hooli, code).Session, r.clock())
+	invite := r.invite(r.hooli, "dinesh@hooli.example", "")
+	b.get(r.hooli.base + "/invite/" + invite)
+	sid := b.cookie(r.hooli, "__Host-tnt_sid").Value
+	b.get(r.hooli.base + "/oauth2/logout?id_token_hint=" + hint)
+	for name, secret := range map[string]string{
+		"canary": "canary", "password": password, "code": code, "hint": hint, "invitation": invite, "cookie": sid,
+		"sealed request": login.url.Query().Get("r"), "form token": hiddenField.FindStringSubmatch(login.body)[2], "address": "@hooli.example",
+	} {
+		if strings.Contains(r.log.String(), secret) {
+			t.Errorf("the %s is in the log", name)
+		}
+	}
+	if !strings.Contains(r.log.String(), `"client_id":"`+r.hooli.chat) || !strings.Contains(r.log.String(), `"logged_out":true`) {
+		t.Error("the log says too little")
+	}
+}
+
+// TestHeadChangesNothing: a link scanner that sends HEAD gets no code and logs nobody out.
+func TestHeadChangesNothing(t *testing.T) {
+	r := newRig(t)
+	b := r.browser()
+	rec := b.code(b.signIn(b.get(r.hooli.authorizeURL(r.hooli.chat)), "gavin@hooli.example"), r.hooli, chatCallback)
+	hint := r.idToken(r.hooli, r.hooli.chat, rec.User, rec.Session, r.clock())
+	for _, target := range []string{r.hooli.authorizeURL(r.hooli.chat), r.hooli.base + "/oauth2/logout?id_token_hint=" + hint} {
+		if p := b.do("HEAD", target, nil); p.status != 204 || b.ended != nil {
+			t.Errorf("%s: %d to %v", target, p.status, b.ended)
+		}
+	}
+	b.code(b.get(r.hooli.authorizeURL(r.hooli.chat, "prompt", "none")), r.hooli, chatCallback)
+}

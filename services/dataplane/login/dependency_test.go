@@ -23,8 +23,12 @@ func TestIdentityDatabaseAway(t *testing.T) {
 
 	r.identity.set(errAway, false)
 	login := fresh.get(r.hooli.authorizeURL(r.hooli.chat)).shows(200, "Sign in to Hooli")
+	p := fresh.submit(login, "email", "gavin@hooli.example", "password", password)
+	p.shows(503, "takes longer than usual", "Sign in to Hooli")
+	if p.header.Get("Retry-After") == "" || !strings.Contains(p.body, `value="gavin@hooli.example"`) || strings.Contains(p.body, password) {
+		t.Errorf("Retry-After %q, %s", p.header.Get("Retry-After"), p.body)
+	}
 	for name, p := range map[string]*page{
-		"password":    fresh.submit(login, "email", "gavin@hooli.example", "password", password),
 		"session":     b.get(r.hooli.authorizeURL(r.hooli.chat)),
 		"logout":      b.get(r.hooli.base + "/oauth2/logout"),
 		"the account": b.get(r.hooli.base + "/account"),
@@ -79,7 +83,7 @@ func TestTooManyPasswords(t *testing.T) {
 	login := b.get(r.hooli.authorizeURL(r.hooli.chat))
 	r.identity.set(nil, true)
 	p := b.submit(login, "email", "gavin@hooli.example", "password", password)
-	p.shows(503, "Many people are signing in right now")
+	p.shows(503, "takes longer than usual right now")
 	if p.header.Get("Retry-After") == "" || !strings.Contains(p.body, `value="gavin@hooli.example"`) {
 		t.Errorf("Retry-After %q", p.header.Get("Retry-After"))
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -100,10 +99,8 @@ func (s *Service) inviteSubmit(w http.ResponseWriter, r *http.Request, q *web.Re
 		v := again(http.StatusUnprocessableEntity)
 		v.refused(err)
 		return s.showInvite(w, v)
-	case errors.Is(err, secret.ErrBusy):
-		return s.busy(w, q, again(http.StatusServiceUnavailable), s.showInvite)
 	case err != nil:
-		return unavailable(err)
+		return s.later(w, q, err, again, s.showInvite)
 	}
 	s.mark(r.Context(), q, ended)
 	if err := s.logIn(w, r, q, user); err != nil {

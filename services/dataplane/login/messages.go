@@ -132,7 +132,7 @@ var english = catalogue{
 
 	"notice.restarted": "This page was open for a long time, so your sign-in began again.",
 	"notice.cookies":   "Your browser did not send our cookie back. Allow cookies for {host}, then try again: what you typed is still here.",
-	"notice.busy":      "Many people are signing in right now. Wait a few seconds, then press the button again: what you typed is still here.",
+	"notice.later":     "This takes longer than usual right now, and nothing was changed. Wait a few seconds, then press the button again: what you typed is still here.",
 
 	"fault.title":       "The link that brought you here does not work",
 	"fault.text":        "{app} sent something that we cannot use. Tell the people who run it, and give them this:",
@@ -260,7 +260,7 @@ var german = catalogue{
 
 	"notice.restarted": "Diese Seite war lange offen, deshalb hat Ihre Anmeldung neu begonnen.",
 	"notice.cookies":   "Ihr Browser hat unser Cookie nicht zurückgesandt. Erlauben Sie Cookies für {host} und versuchen Sie es noch einmal: Ihre Eingaben sind noch da.",
-	"notice.busy":      "Gerade melden sich viele Personen an. Warten Sie einige Sekunden und drücken Sie die Taste noch einmal: Ihre Eingaben sind noch da.",
+	"notice.later":     "Das dauert gerade länger als sonst, und nichts wurde geändert. Warten Sie einige Sekunden und drücken Sie die Taste noch einmal: Ihre Eingaben sind noch da.",
 
 	"fault.title":       "Der Link, der Sie hierher gebracht hat, ist nicht brauchbar",
 	"fault.text":        "{app} hat etwas gesandt, das wir nicht verwenden können. Sagen Sie es den Betreibern und geben Sie ihnen dies:",

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/tenantry/tenantry/pkg/oauth2"
-	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
@@ -111,7 +110,7 @@ func (s *Service) registerSubmit(w http.ResponseWriter, r *http.Request, q *web.
 	ctx, cancel := s.passwordDeadline(r.Context())
 	defer cancel()
 	registration := identity.Registration{
-		Email: email, Password: password, Profile: identity.Profile{Name: name}, Roles: defaultRoles(q.Tenant),
+		Email: email, Password: password, Profile: identity.Profile{Name: name, Locale: language(r, q, at.locales())}, Roles: defaultRoles(q.Tenant),
 	}
 	user, err := s.identity.Register(ctx, ref(q.Tenant), op(r, q, ""), registration, passwordPolicy(q.Tenant))
 	switch {
@@ -123,10 +122,8 @@ func (s *Service) registerSubmit(w http.ResponseWriter, r *http.Request, q *web.
 		v := again(http.StatusUnprocessableEntity)
 		v.refused(err)
 		return s.showRegister(w, v)
-	case errors.Is(err, secret.ErrBusy):
-		return s.busy(w, q, again(http.StatusServiceUnavailable), s.showRegister)
 	case err != nil:
-		return unavailable(err)
+		return s.later(w, q, err, again, s.showRegister)
 	}
 	q.Note(slog.Bool("registered", true))
 	if err := s.logIn(w, r, q, user); err != nil {

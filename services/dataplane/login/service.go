@@ -106,15 +106,27 @@ func build(p parts) (*Service, error) {
 	s.web.Mount(
 		web.Route{Path: "/", Get: s.home},
 		web.Route{Path: pathAssets + "…", Get: s.asset},
-		web.Route{Path: oidc.PathAuthorize, Get: s.authorize, Post: s.authorizePost},
+		web.Route{Path: oidc.PathAuthorize, Get: readOnly(s.authorize), Post: s.authorizePost},
 		web.Route{Path: oidc.PathRegister, Get: s.registerForm, Post: s.registerSubmit},
-		web.Route{Path: oidc.PathLogout, Get: s.logout, Post: s.logoutPost},
+		web.Route{Path: oidc.PathLogout, Get: readOnly(s.logout), Post: s.logoutPost},
 		web.Route{Path: pathLogin, Get: s.loginForm, Post: s.loginSubmit},
 		web.Route{Path: pathConsent, Get: s.consentForm, Post: s.consentSubmit},
 		web.Route{Path: pathInvite + "…", Get: s.inviteForm, Post: s.inviteSubmit},
 		web.Route{Path: pathAccount, Get: s.account},
 	)
 	return s, nil
+}
+
+// readOnly answers HEAD with nothing: it must change nothing (RFC 9110 section 9.2.1), and these endpoints issue codes and end sessions.
+func readOnly(h web.Handler) web.Handler {
+	return func(w http.ResponseWriter, r *http.Request, q *web.Request) error {
+		if r.Method == http.MethodHead {
+			w.Header().Set("Cache-Control", "no-store")
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		return h(w, r, q)
+	}
 }
 
 // Handler answers requests for all tenants; it finds the tenant by the Host header.

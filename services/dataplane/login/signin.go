@@ -27,8 +27,8 @@ const (
 // leastPassword is the length that holds whatever a tenant's policy says.
 const leastPassword = 8
 
-// busyAfter is what people are asked to wait when too many passwords are being checked, in seconds.
-const busyAfter = "3"
+// laterAfter is what people are asked to wait when a password could not be checked, in seconds.
+const laterAfter = "3"
 
 // visit is a request to one of our pages, with the authorization request that it belongs to, if any.
 type visit struct {
@@ -58,6 +58,14 @@ func (s *Service) visit(r *http.Request, q *web.Request) (visit, error) {
 	}
 	q.Note(slog.String("client_id", client.ID))
 	return visit{pending: p, request: req, client: client, handle: handle}, nil
+}
+
+// locales are the languages that the application asked for.
+func (v visit) locales() []string {
+	if v.request == nil {
+		return nil
+	}
+	return v.request.UILocales
 }
 
 // stale says whether the page's request has to begin again before the page is shown.
@@ -164,10 +172,8 @@ func (s *Service) loginSubmit(w http.ResponseWriter, r *http.Request, q *web.Req
 		v := again(http.StatusUnprocessableEntity)
 		v.problem("email", "credentials.mismatch", "tenant", v.Tenant)
 		return s.showLogin(w, v)
-	case errors.Is(err, secret.ErrBusy):
-		return s.busy(w, q, again(http.StatusServiceUnavailable), s.showLogin)
 	case err != nil:
-		return unavailable(err)
+		return s.later(w, q, err, again, s.showLogin)
 	}
 	if err := s.logIn(w, r, q, user); err != nil {
 		return err
@@ -175,11 +181,21 @@ func (s *Service) loginSubmit(w http.ResponseWriter, r *http.Request, q *web.Req
 	return redirect(w, at.next())
 }
 
-// busy shows a form again because too many passwords are being checked. What was typed is kept, and nothing was used up.
-func (s *Service) busy(w http.ResponseWriter, q *web.Request, v *view, show func(http.ResponseWriter, *view) error) error {
-	q.Note(slog.String("answered", "busy"))
-	w.Header().Set("Retry-After", busyAfter)
-	v.Notice = v.T("notice.busy")
+// later shows a form again because the user store could not answer in time: too many passwords are being checked, or the database is
+// away. What was typed is kept, and nothing was used up.
+func (s *Service) later(w http.ResponseWriter, q *web.Request, err error, again func(status int) *view, show func(http.ResponseWriter, *view) error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	answered := "unavailable"
+	if errors.Is(err, secret.ErrBusy) {
+		answered = "busy"
+	}
+	q.Note(slog.String("answered", answered))
+	q.Note(slog.String("reason", err.Error()))
+	w.Header().Set("Retry-After", laterAfter)
+	v := again(http.StatusServiceUnavailable)
+	v.Notice = v.T("notice.later")
 	return show(w, v)
 }
 
