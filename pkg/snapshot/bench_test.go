@@ -24,7 +24,7 @@ func filled(t testing.TB, n int) (*Cache, []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { rdb.Close() }) //nolint:errcheck // never connected
+	t.Cleanup(func() { rdb.Close() }) // never connected
 	c, err := Open(Config{Redis: rdb, Verifier: testVerifier(t), MaxBytes: 4 << 30})
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func BenchmarkMemory(b *testing.B) {
 						t.Metadata()
 						t.JWKS()
 						t.Client(t.inline[0].String())
-						t.Keys.Signer("ES256", opener) //nolint:errcheck // sealed for another tenant: only its cost counts
+						t.Keys.Signer("ES256", opener) // sealed for another tenant: only its cost counts
 					}
 				}
 				after := heap()
@@ -181,7 +181,7 @@ func BenchmarkNormalizeHost(b *testing.B) {
 		b.Run(host, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				NormalizeHost(host) //nolint:errcheck // all are names
+				NormalizeHost(host) // all are names
 			}
 		})
 	}
@@ -213,7 +213,7 @@ func BenchmarkVerifyAndCompile(b *testing.B) {
 	b.Run("sign", func(b *testing.B) {
 		body := raw[HeaderBytes:]
 		for b.Loop() {
-			testKeys().signing.Sign(KindTenant, tenantOf(doc), 1, time.Now(), body) //nolint:errcheck // valid
+			testKeys().signing.Sign(KindTenant, tenantOf(doc), 1, time.Now(), body) // valid
 		}
 	})
 }

@@ -147,6 +147,7 @@ func (c *Cache) Lookup(ctx context.Context, host string) (*Tenant, error) {
 					return t, nil
 				case closed:
 					return nil, ErrUnknownHost
+				case attention:
 				}
 			}
 		}

@@ -31,18 +31,18 @@ func TestOnACluster(t *testing.T) {
 	if port > 55_000 { // the cluster's bus listens 10,000 above
 		port -= 20_000
 	}
-	l.Close()                                                                                                               //nolint:errcheck // only its number was wanted
-	cmd := exec.Command(found.Redis, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", //nolint:gosec // found by us
+	l.Close()                                                                                                               // only its number was wanted
+	cmd := exec.Command(found.Redis, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", // found by us
 		"--cluster-enabled", "yes", "--cluster-config-file", t.TempDir()+"/nodes.conf", "--maxmemory-policy", "noeviction")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // gone otherwise
-		cmd.Wait()         //nolint:errcheck // killed
+		cmd.Process.Kill() // gone otherwise
+		cmd.Wait()         // killed
 	})
 	node := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), MaxRetries: -1})
-	defer node.Close() //nolint:errcheck // the server goes too
+	defer node.Close() // the server goes too
 	eventually(t, "the node answers", func() bool { return node.Ping(t.Context()).Err() == nil })
 	if err := node.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestOnACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer rdb.Close() //nolint:errcheck // the server goes too
+	defer rdb.Close() // the server goes too
 	w := &world{t: t, rdb: rdb, writer: NewWriter(rdb)}
 	w.begin()
 	if err := w.writer.CheckServer(t.Context()); err != nil {
@@ -65,7 +65,7 @@ func TestOnACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close() //nolint:errcheck // as above
+	defer reader.Close() // as above
 	c := w.cache(func(cfg *Config) { cfg.Redis = reader })
 	for i := range 20 {
 		doc := w.tenant(org, fmt.Sprintf("t%d", i))

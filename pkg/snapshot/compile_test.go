@@ -66,7 +66,7 @@ func TestCompileGivesWhatRequestsNeed(t *testing.T) {
 	clientID := id.Client(doc.GetClients()[0].GetClientId()).String()
 	for name, f := range map[string]func(){
 		"metadata": func() { tenant.Metadata() }, "JWKS": func() { tenant.JWKS() },
-		"signer": func() { tenant.Keys.Signer("ES256", nil) }, //nolint:errcheck // opened above
+		"signer": func() { tenant.Keys.Signer("ES256", nil) }, // opened above
 		"client": func() { tenant.Client(clientID) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {

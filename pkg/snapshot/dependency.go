@@ -74,7 +74,7 @@ func compileRingTable(doc *snapshotv1.RingTable) (*ringTable, error) {
 		if !ok || p.GetLayer() >= uint32(n) {
 			return nil, refused("pins", "want a tenant's 16 bytes and a layer below %d", n)
 		}
-		r.pins[t] = uint8(p.GetLayer())
+		r.pins[t] = uint8(p.GetLayer()) //nolint:gosec // below maxLayers
 	}
 	return r, nil
 }

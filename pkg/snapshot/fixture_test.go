@@ -4,7 +4,6 @@ package snapshot
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -138,7 +137,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { rdb.Close() }) //nolint:errcheck // the server goes too
+	t.Cleanup(func() { rdb.Close() }) // the server goes too
 	w := &world{t: t, server: server, rdb: rdb, writer: NewWriter(rdb)}
 	w.begin()
 	return w
@@ -173,7 +172,7 @@ func (w *world) connect() redis.UniversalClient {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { rdb.Close() }) //nolint:errcheck // as above
+	w.t.Cleanup(func() { rdb.Close() }) // as above
 	return rdb
 }
 
@@ -314,8 +313,6 @@ func wantLookup(t testing.TB, c *Cache, host string, want error) {
 		t.Fatalf("lookup of %s: %v, %v, want %v", host, tenant, err, want)
 	}
 }
-
-func versionBytes(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
 
 func durationOfMinutes(n int) *durationpb.Duration {
 	return durationpb.New(time.Duration(n) * time.Minute)

@@ -78,7 +78,7 @@ func (c *Cache) Stop() {
 	c.done.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
 	defer cancel()
-	c.rdb.HDel(ctx, fleetKey, c.replica) //nolint:errcheck // it ages out otherwise
+	c.rdb.HDel(ctx, fleetKey, c.replica) // it ages out otherwise
 }
 
 // hear takes a heartbeat in, if it is signed and newer than what was heard.
@@ -195,7 +195,7 @@ func (c *Cache) retryStale(ctx context.Context) {
 func (c *Cache) reporting(ctx context.Context) {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
-	for n := rand.IntN(60); ; n++ {
+	for n := rand.IntN(60); ; n++ { //nolint:gosec // jitter
 		c.report(ctx)
 		c.nacks.send(ctx, c.rdb)
 		if n%60 == 0 {
@@ -267,7 +267,7 @@ func (c *Cache) pruneFleet(ctx context.Context) {
 		}
 	}
 	if len(dead) > 0 {
-		c.rdb.HDel(ctx, fleetKey, dead...) //nolint:errcheck // tried again in a minute
+		c.rdb.HDel(ctx, fleetKey, dead...) // tried again in a minute
 	}
 }
 
@@ -351,7 +351,16 @@ var nackReasons = []struct {
 	err  error
 	word string
 }{
-	{ErrTruncated, "TRUNCATED"}, {ErrTooLarge, "TOO_LARGE"}, {ErrFormat, "FORMAT"}, {ErrCodec, "CODEC"}, {ErrSigner, "UNKNOWN_SIGNER"},
-	{ErrSignature, "SIGNATURE"}, {ErrKind, "KIND"}, {ErrVersion, "VERSION"}, {ErrReaderLevel, "READER_LEVEL"}, {errRollback, "ROLLBACK"},
-	{errExpired, "EXPIRED"}, {ErrCompile, "COMPILE"},
+	{ErrTruncated, "TRUNCATED"},
+	{ErrTooLarge, "TOO_LARGE"},
+	{ErrFormat, "FORMAT"},
+	{ErrCodec, "CODEC"},
+	{ErrSigner, "UNKNOWN_SIGNER"},
+	{ErrSignature, "SIGNATURE"},
+	{ErrKind, "KIND"},
+	{ErrVersion, "VERSION"},
+	{ErrReaderLevel, "READER_LEVEL"},
+	{errRollback, "ROLLBACK"},
+	{errExpired, "EXPIRED"},
+	{ErrCompile, "COMPILE"},
 }

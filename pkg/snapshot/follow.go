@@ -102,7 +102,7 @@ func (f *follower) follow(ctx context.Context, lanes []int) {
 		}
 		f.log.Warn("change streams cannot be read", "error", err, "retry_in", backoff)
 		// Jitter, or all replicas come back in the same moment.
-		sleep(ctx, backoff/2+rand.N(backoff))
+		sleep(ctx, backoff/2+rand.N(backoff)) //nolint:gosec // jitter
 		backoff = min(2*backoff, most)
 	}
 }
@@ -250,7 +250,7 @@ func decodeEntry(m redis.XMessage) streamEntry {
 		return e
 	}
 	for _, c := range batch.GetChanges() {
-		if len(c.GetSubject()) != 16 || len(c.GetHosts()) > MaxHosts {
+		if len(c.GetSubject()) != 16 || len(c.GetHosts()) > MaxHosts || c.GetKind() > 255 {
 			e.bad = true
 			continue
 		}

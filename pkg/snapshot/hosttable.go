@@ -42,7 +42,7 @@ func (t *hostTable) init() {
 func (t *hostTable) get(host string) *hostEntry {
 	hash := maphash.String(t.seed, host)
 	cells := *t.cells.Load()
-	mask := uint64(len(cells) - 1)
+	mask := uint64(len(cells) - 1) //nolint:gosec // a length is not negative
 	for i := hash & mask; ; i = (i + 1) & mask {
 		e := cells[i].Load()
 		if e == nil {
@@ -68,7 +68,7 @@ func (t *hostTable) add(host string, s *slot) *hostEntry {
 }
 
 func (t *hostTable) place(cells []atomic.Pointer[hostEntry], e *hostEntry) {
-	mask := uint64(len(cells) - 1)
+	mask := uint64(len(cells) - 1) //nolint:gosec // a length is not negative
 	i := e.hash & mask
 	// Gravestones are not reused: a reader that has passed one must not miss an entry that moves there.
 	for cells[i].Load() != nil {
@@ -99,7 +99,7 @@ func (t *hostTable) rebuild() []atomic.Pointer[hostEntry] {
 func (t *hostTable) remove(e *hostEntry) {
 	e.cur.Store(nil)
 	cells := *t.cells.Load()
-	mask := uint64(len(cells) - 1)
+	mask := uint64(len(cells) - 1) //nolint:gosec // a length is not negative
 	for i := e.hash & mask; ; i = (i + 1) & mask {
 		switch cells[i].Load() {
 		case nil:

@@ -177,11 +177,11 @@ func LoadVerifier(path string) (*Verifier, error) {
 }
 
 func readFile(path string, into any, refused fs.FileMode) error {
-	f, err := os.Open(path) //nolint:gosec // the path comes from the operator's configuration
+	f, err := os.Open(path) // the path comes from the operator's configuration
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close() // read only
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
@@ -222,7 +222,7 @@ func writeFile(path string, v any, mode fs.FileMode, replace bool) error {
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone already after a rename
+	defer os.Remove(tmp.Name()) // gone already after a rename
 	_, err = tmp.Write(append(data, '\n'))
 	if err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
 		return fmt.Errorf("snapshot: write %s: %w", path, err)

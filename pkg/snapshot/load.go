@@ -243,7 +243,7 @@ func (c *Cache) accept(ctx context.Context, tenant id.Tenant, raw []byte, a arri
 // expired refuses a signature that a living publisher would have renewed: an old record, kept to be shown again. Without heartbeats
 // nothing expires, since a dead control plane must not take its tenants with it.
 func (c *Cache) expired(r Record) bool {
-	return time.Since(r.SignedAt) > MaxRecordAge && c.staleMS.Load() < (time.Minute).Milliseconds() && c.heard()
+	return time.Since(r.SignedAt) > MaxRecordAge && c.staleMS.Load() < time.Minute.Milliseconds() && c.heard()
 }
 
 // compile builds the view of a verified record with its org and layer as they are now.

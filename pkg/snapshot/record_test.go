@@ -143,7 +143,7 @@ func TestKeyFiles(t *testing.T) {
 		"missing":    func(p string) error { return os.RemoveAll(p) },
 	} {
 		path := filepath.Join(dir, "damaged.json")
-		os.RemoveAll(path) //nolint:errcheck // may not be there
+		os.RemoveAll(path) // may not be there
 		if err := k.Save(path); err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestKeyFiles(t *testing.T) {
 			t.Errorf("%s: loaded", name)
 		}
 	}
-	if err := os.Chmod(pins, 0o666); err != nil { //nolint:gosec // on purpose
+	if err := os.Chmod(pins, 0o666); err != nil { // on purpose
 		t.Fatal(err)
 	}
 	if _, err := LoadVerifier(pins); !errors.Is(err, ErrKeyFile) {

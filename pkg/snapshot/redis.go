@@ -74,7 +74,7 @@ func Digest(data []byte) [32]byte { return sha256.Sum256(data) }
 
 func stableHash(subject [16]byte) uint64 {
 	h := fnv.New64a()
-	h.Write(subject[:]) //nolint:errcheck // never fails
+	h.Write(subject[:]) // never fails
 	v := h.Sum64()
 	// FNV's low bits mix the last byte too little; fold the high ones in.
 	return v ^ v>>29

@@ -292,10 +292,14 @@ func TestForgedStreamEntries(t *testing.T) {
 	}
 	old := sign(t, testKeys().signing, KindHeartbeat, heartbeatSubject(3), 1, &snapshotv1.Heartbeat{Epoch: "old"})
 	for _, values := range [][]any{
-		{"b", "\xff\xff"}, {"x", "y"}, {"b", batch(&snapshotv1.Change{Kind: 1, Subject: []byte("short"), Version: 9})},
-		{"b", batch(many...)}, {"b", batch(&snapshotv1.Change{Kind: 200, Subject: doc.GetTenantId(), Version: 9})},
+		{"b", "\xff\xff"},
+		{"x", "y"},
+		{"b", batch(&snapshotv1.Change{Kind: 1, Subject: []byte("short"), Version: 9})},
+		{"b", batch(many...)},
+		{"b", batch(&snapshotv1.Change{Kind: 200, Subject: doc.GetTenantId(), Version: 9})},
 		{"b", batch(&snapshotv1.Change{Kind: 1, Subject: doc.GetTenantId(), Version: 1 << 63, Restrictive: true})},
-		{"h", "not a record"}, {"h", string(old)},
+		{"h", "not a record"},
+		{"h", string(old)},
 	} {
 		if _, err := w.rdb.Do(t.Context(), append([]any{"XADD", laneKey(laneOf(tenantOf(doc))), "*"}, values...)...).Result(); err != nil {
 			t.Fatal(err)

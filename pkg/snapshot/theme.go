@@ -169,8 +169,18 @@ func (t *ThemeTokens) css(b *strings.Builder) {
 		name  string
 		color Color
 	}{
-		{"canvas", t.Canvas}, {"on-canvas", t.OnCanvas}, {"surface", t.Surface}, {"text", t.Text}, {"muted", t.Muted}, {"line", t.Line},
-		{"brand", t.Brand}, {"on-brand", t.OnBrand}, {"link", t.Link}, {"focus", t.Focus}, {"brand-edge", t.BrandEdge}, {"danger", t.Danger},
+		{"canvas", t.Canvas},
+		{"on-canvas", t.OnCanvas},
+		{"surface", t.Surface},
+		{"text", t.Text},
+		{"muted", t.Muted},
+		{"line", t.Line},
+		{"brand", t.Brand},
+		{"on-brand", t.OnBrand},
+		{"link", t.Link},
+		{"focus", t.Focus},
+		{"brand-edge", t.BrandEdge},
+		{"danger", t.Danger},
 	} {
 		b.WriteString("--" + p.name + ":" + p.color.String() + ";")
 	}

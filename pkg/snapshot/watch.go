@@ -115,7 +115,7 @@ func (w *Watcher) apply(_ context.Context, lane int, entries []streamEntry) {
 			continue
 		}
 		for _, c := range e.changes {
-			if k := Kind(c.GetKind()); k == KindTenant || k == KindTombstone {
+			if k := Kind(c.GetKind()); k == KindTenant || k == KindTombstone { //nolint:gosec // at most 255, see decodeEntry
 				w.saw(id.Tenant(c.GetSubject()), seenChange{version: c.GetVersion(), lane: lane, at: at})
 			}
 		}

@@ -116,9 +116,9 @@ func (w *Writer) Publish(ctx context.Context, items []Item, opt PublishOptions) 
 		return res, err
 	}
 	var announce []int
-	for i, o := range outcome {
-		tell := o != casOlder
-		switch o {
+	for i, item := range items {
+		tell := outcome[i] != casOlder
+		switch outcome[i] {
 		case casOlder:
 			res.Older++
 		case casSame:
@@ -128,7 +128,7 @@ func (w *Writer) Publish(ctx context.Context, items []Item, opt PublishOptions) 
 			res.Resigned++
 			tell = !opt.OnlyReplaced
 		case casReplaced:
-			if items[i].Record != nil {
+			if item.Record != nil {
 				res.Replaced++
 			}
 		}
