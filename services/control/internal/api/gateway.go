@@ -46,6 +46,7 @@ const maxAnswerBytes = 64 << 20
 // interceptor runs. A handler registered directly would be called without them.
 type Gateway struct {
 	api      *Server
+	noQuery  queryless
 	mux      *runtime.ServeMux
 	conn     *grpc.ClientConn
 	listener *bufconn.Listener
@@ -54,7 +55,7 @@ type Gateway struct {
 // NewGateway makes the gateway for a gRPC server that the services are registered on. The caller serves the gateway's Listener with
 // that server, and closes the gateway in the end.
 func (s *Server) NewGateway(ctx context.Context) (*Gateway, error) {
-	g := &Gateway{api: s, listener: bufconn.Listen(256 << 10)}
+	g := &Gateway{api: s, noQuery: newQueryless(), listener: bufconn.Listen(256 << 10)}
 	var err error
 	g.conn, err = grpc.NewClient(
 		"passthrough:///control", grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -246,6 +247,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if !utf8.ValidString(r.URL.Path) || !validQuery(r.URL.RawQuery) {
 		g.refuse(w, r, statusOf(refuse(reasonMalformed, "the address is not UTF-8"), newRequestID(), g.api.docsURL, 0))
+		return
+	}
+	if r.URL.RawQuery != "" && g.noQuery.match(r.Method, r.URL.Path) {
+		g.refuse(w, r, statusOf(refuse(reasonMalformed, "this path takes no query: send the fields in the body"), newRequestID(), g.api.docsURL, 0))
 		return
 	}
 	for _, name := range []string{"Authorization", "Idempotency-Key", "If-Match"} {
