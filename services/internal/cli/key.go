@@ -4,6 +4,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -210,13 +211,32 @@ func (a *app) keyList() *cobra.Command {
 	return cmd
 }
 
-// keyName is the resource name of a key by its id, slug or whole name.
-func keyName(t target, tenant, ref string) (string, error) {
-	if strings.Contains(ref, "/apiKeys/") {
-		return ref, nil
+// findKey finds a key by its id, its whole name, or the id that it was given when it was made.
+func (a *app) findKey(ctx context.Context, c *restclient.Client, t target, tenant, ref string) (k apiKey, err error) {
+	name := ref
+	if !strings.Contains(ref, "/apiKeys/") {
+		parent, err := keyParent(t, tenant)
+		if err != nil {
+			return k, err
+		}
+		if name = parent + "/apiKeys/" + url.PathEscape(ref); !strings.HasPrefix(ref, "key_") {
+			var page struct {
+				APIKeys []apiKey `json:"apiKeys"`
+			}
+			query := url.Values{"filter": {fmt.Sprintf("slug=%q AND state=ACTIVE", ref)}}
+			if err := c.Call(ctx, http.MethodGet, "/v1/"+parent+"/apiKeys", query, nil, &page); err != nil {
+				return k, err
+			}
+			switch len(page.APIKeys) {
+			case 0:
+				return k, &failure{text: fmt.Sprintf("no active key has the id %q", ref), cure: "See them: tenantry key list"}
+			case 1:
+				return page.APIKeys[0], nil
+			}
+			return k, &failure{text: fmt.Sprintf("%d active keys have the id %q", len(page.APIKeys), ref), cure: "Name one by its key_…: tenantry key list"}
+		}
 	}
-	parent, err := keyParent(t, tenant)
-	return parent + "/apiKeys/" + url.PathEscape(ref), err
+	return k, c.Call(ctx, http.MethodGet, "/v1/"+name, nil, nil, &k)
 }
 
 func (a *app) keyRotate() *cobra.Command {
@@ -228,7 +248,7 @@ func (a *app) keyRotate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name, err := keyName(t, tenant, args[0])
+			k, err := a.findKey(cmd.Context(), c, t, tenant, args[0])
 			if err != nil {
 				return err
 			}
@@ -240,7 +260,7 @@ func (a *app) keyRotate() *cobra.Command {
 				}
 				body["grace"] = fmt.Sprintf("%ds", int64(time.Duration(d).Seconds()))
 			}
-			raw, err := c.Do(cmd.Context(), http.MethodPost, "/v1/"+name+":rotate", nil, body)
+			raw, err := c.Do(cmd.Context(), http.MethodPost, "/v1/"+k.Name+":rotate", nil, body)
 			if err != nil {
 				return err
 			}
@@ -265,12 +285,8 @@ func (a *app) keyRevoke() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name, err := keyName(t, tenant, args[0])
+			k, err := a.findKey(cmd.Context(), c, t, tenant, args[0])
 			if err != nil {
-				return err
-			}
-			var k apiKey
-			if err := c.Call(cmd.Context(), http.MethodGet, "/v1/"+name, nil, nil, &k); err != nil {
 				return err
 			}
 			if !yes {

@@ -185,21 +185,20 @@ func (a *applier) key(ctx context.Context, d Document, r *Result) error {
 	if !ok {
 		return errors.New("this document is no API key")
 	}
-	var got controlv1.ApiKey
-	err := a.call(ctx, http.MethodGet, parent+"/"+d.Name, nil, nil, &got)
-	if restclient.NotFound(err) {
+	// A revoked key keeps its slug and can never be used again: a new one takes its place.
+	var list controlv1.ListApiKeysResponse
+	query := url.Values{"filter": {fmt.Sprintf("slug=%q AND state=ACTIVE", d.Name)}}
+	if err := a.call(ctx, http.MethodGet, parent, query, nil, &list); err != nil {
+		return err
+	}
+	if len(list.GetApiKeys()) == 0 {
 		r.Outcome = Created
 		return a.secret(ctx, d, r, parent+":mint", &controlv1.MintApiKeyRequest{
 			RequestId: restclient.NewRequestID(), ApiKeyId: d.Name, ApiKey: want,
 		})
 	}
-	if err != nil {
-		return err
-	}
+	got := list.GetApiKeys()[0]
 	r.Resource = got.GetName()
-	if got.GetState() != controlv1.ApiKey_ACTIVE {
-		return fmt.Errorf("it is %s; take it out of the file, or give the new one another name", strings.ToLower(got.GetState().String()))
-	}
 	slices.Sort(got.Permissions)
 	sorted := slices.Sorted(slices.Values(want.GetPermissions()))
 	if got.GetRole() != want.GetRole() || !slices.Equal(got.GetPermissions(), sorted) || (got.GetMint() == nil) != (want.GetMint() == nil) {
