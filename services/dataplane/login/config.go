@@ -233,7 +233,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("login: runtime_redis: %w", err)
 	}
-	life.ends(func() { p.grants.Close() }) //nolint:errcheck // closing connections
+	life.ends(func() { p.grants.Close() })
 	s, err := build(p)
 	if err != nil {
 		return nil, err
@@ -266,7 +266,7 @@ func (l *life) openCache(cfg Config, deps Deps) (*snapshot.Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("login: config_redis: %w", err)
 	}
-	l.ends(func() { rdb.Close() }) //nolint:errcheck // closing connections
+	l.ends(func() { rdb.Close() })
 	cache, err := snapshot.Open(snapshot.Config{
 		Redis: rdb, Verifier: verifier, MaxBytes: int64(cfg.SnapshotCache), Logger: deps.Logger, Build: deps.Build,
 	})

@@ -32,7 +32,7 @@ func formNonce(w http.ResponseWriter, r *http.Request, q *web.Request) []byte {
 		return nonce
 	}
 	nonce := make([]byte, formNonceBytes)
-	rand.Read(nonce) //nolint:errcheck // crypto/rand.Read never fails since Go 1.24: it ends the process instead
+	rand.Read(nonce) // never fails since Go 1.24: it ends the process instead
 	setCookie(w, q.Tenant, cookieForm, base64.RawURLEncoding.EncodeToString(nonce), 0)
 	return nonce
 }

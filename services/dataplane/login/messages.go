@@ -40,7 +40,7 @@ func catalogueOf(tag string) catalogue {
 
 // english is the table that all others follow. Rules for texts (a test holds them): an empty field gets an instruction, a wrong one a
 // description that names it as its label does; no apology, no blame, nothing about machines that the person cannot act on.
-var english = catalogue{
+var english = catalogue{ //nolint:gosec // G101: texts about passwords, not passwords
 	"dev.banner": "Development tenant",
 	"dev.text":   "for testing, not for real people",
 
@@ -168,7 +168,7 @@ var english = catalogue{
 }
 
 // german follows english key by key.
-var german = catalogue{
+var german = catalogue{ //nolint:gosec // G101: as above
 	"dev.banner": "Entwicklungsmandant",
 	"dev.text":   "zum Testen, nicht für echte Personen",
 

@@ -245,7 +245,7 @@ func (v *view) policy() string {
 // pageNonce is drawn for each answer.
 func pageNonce() string {
 	var raw [18]byte
-	rand.Read(raw[:]) //nolint:errcheck // as in formNonce
+	rand.Read(raw[:]) // as in formNonce
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 

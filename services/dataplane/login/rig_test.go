@@ -292,7 +292,6 @@ func (r *rig) idToken(s *site, client string, user id.User, session id.Session, 
 type browser struct {
 	r      *rig
 	client *http.Client
-	agent  string
 	// ended is where a redirect left the service, nil while it has not.
 	ended *url.URL
 }

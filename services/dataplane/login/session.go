@@ -63,7 +63,7 @@ func cookieName(t *snapshot.Tenant, name string) string {
 // setCookie sets a host-only cookie that scripts cannot read and that other sites' POSTs do not carry. A zero life lasts until the
 // browser is closed, a negative one removes the cookie.
 func setCookie(w http.ResponseWriter, t *snapshot.Tenant, name, value string, life time.Duration) {
-	c := http.Cookie{
+	c := http.Cookie{ //nolint:gosec // G124: Secure is off for http under .localhost alone, where browsers would drop the cookie
 		Name: cookieName(t, name), Value: value, Path: "/", HttpOnly: true, Secure: secureTenant(t), SameSite: http.SameSiteLaxMode,
 		MaxAge: int(life / time.Second),
 	}
