@@ -192,6 +192,7 @@ func (r *Rig) startEdge(t testing.TB) {
 			Rewrite: func(p *httputil.ProxyRequest) {
 				p.SetURL(u)
 				p.Out.Host = p.In.Host
+				p.Out.URL.RawQuery = p.In.URL.RawQuery // ReverseProxy drops what it cannot parse: the services shall see it
 				if r.tls {
 					p.SetXForwarded() // the services trust this proxy, and it drops what the client said
 					return

@@ -1,0 +1,136 @@
+// Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tenantry/tenantry/pkg/localserver"
+)
+
+// report is deploy/BENCHMARKS.md.
+func report(rows []row, command string, busy float64, took time.Duration) string {
+	var t strings.Builder
+	t.WriteString("# Benchmarks\n\nMade by `" + command + "`; do not edit.\n\n")
+	fmt.Fprintf(&t, "%s, measured in %s. %s\n\n", machine(), took.Round(time.Second), others1(busy))
+	t.WriteString("| figure | reach | measured | reached | best open peer |\n|---|---|---|---|---|\n")
+	for _, r := range rows {
+		ok := "yes"
+		if !r.ok {
+			ok = "**no**"
+		}
+		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s |\n", r.figure, r.reach, r.measured, ok, r.peer)
+	}
+	t.WriteString(`
+How it is measured:
+
+- Everything is on one machine: the programs as processes of their own with their logs in files, PostgreSQL with fsync, two Redis
+  servers, and the load generator, which writes requests and reads answers over keep-alive connections with next to no work of its own.
+  It is the same for both sides of a ratio, and its cost is in the figures of both.
+- The two sides take turns (A B B A A B …) and medians are taken, of the slices for a figure and of the pairs for a ratio.
+- ` + "`hello`" + ` is a net/http handler that writes the same headers and body. ` + "`bare sign`" + ` parses the form, takes one SHA-256 and
+  signs one ES256 JWT with crypto/ecdsa. The bare introspection verifies one ES256 signature and asks Redis once. Each runs in a process
+  of its own with the same GOMAXPROCS, and knows nothing of tenants, clients, errors, logs or attacks.
+- CPU is user and system time of the serving processes, from /proc. A login's CPU beside the hash is measured on the login service with
+  a password hash of 8 KiB.
+- A change is committed when PostgreSQL stamped it (track_commit_timestamp) and served when another process's snapshot cache answers
+  with it.
+`)
+	return t.String()
+}
+
+// others1 says how quiet the machine was.
+func others1(busy float64) string {
+	return fmt.Sprintf("Programs that have nothing to do with it used %.0f %% of the machine meanwhile.", busy*100)
+}
+
+// machine describes the machine without naming it.
+func machine() string {
+	model := runtime.GOARCH
+	raw, _ := os.ReadFile("/proc/cpuinfo") // what is missing there is not said
+	for line := range strings.Lines(string(raw)) {
+		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+			model = strings.TrimSpace(v)
+			break
+		}
+	}
+	text := fmt.Sprintf("%d cores (%s), %s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.Version())
+	if found, err := localserver.Find(); err == nil {
+		text += ", PostgreSQL " + found.PostgresVersion + ", Redis " + found.RedisVersion
+	}
+	return text
+}
+
+// others watches the machine and answers which share of it went to processes that this program did not start.
+func others(b *bed) func() float64 {
+	total0, idle0 := machineTime()
+	own0 := ownTime(b)
+	begin := time.Now()
+	_ = begin
+	return func() float64 {
+		total, idle := machineTime()
+		all := float64(total - total0)
+		if all == 0 {
+			return 0
+		}
+		return max(0, (all-float64(idle-idle0)-float64(ownTime(b)-own0))/all)
+	}
+}
+
+// machineTime is the time of all cores and what of it was idle, in hundredths of a second.
+func machineTime() (total, idle int64) {
+	raw, _ := os.ReadFile("/proc/stat")
+	first, _, _ := strings.Cut(string(raw), "\n")
+	for i, f := range strings.Fields(first)[1:] {
+		n, _ := strconv.ParseInt(f, 10, 64)
+		if i < 8 { // guests are in user already
+			total += n
+		}
+		if i == 3 || i == 4 { // idle, waiting for a disk
+			idle += n
+		}
+	}
+	return total, idle
+}
+
+// ownTime is the time of this process's session: itself, what it started, and their children that have ended.
+func ownTime(*bed) (sum int64) {
+	entries, _ := os.ReadDir("/proc")
+	parent := map[int]int{}
+	used := map[int]int64{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		raw, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+		parent[pid], _ = strconv.Atoi(f[1])
+		for _, i := range []int{11, 12, 13, 14} { // utime, stime, and those of children that were waited for
+			n, _ := strconv.ParseInt(f[i], 10, 64)
+			used[pid] += n
+		}
+	}
+	self := os.Getpid()
+	for pid := range used {
+		for p := pid; p > 1; p = parent[p] {
+			if p == self {
+				sum += used[pid]
+				break
+			}
+		}
+	}
+	return sum
+}
+
+// dial connects as a client would.
+func dial(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
