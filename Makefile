@@ -95,11 +95,12 @@ $(GOLANGCI):
 
 # Generated beside the tree first: a .proto file that does not compile leaves the previous code in place.
 .PHONY: generate
-generate: tools ## Generate Go, gateway and OpenAPI code from proto/
+generate: tools ## Generate Go, gateway and OpenAPI code from proto/, and the edge's file from its routes
 	@rm -rf .build/generate && mkdir -p .build/generate
 	$(BIN)/buf lint proto
 	$(BIN)/buf generate --output .build/generate
 	@rm -rf proto/gen && mv .build/generate/proto/gen proto/gen
+	$(GO) run ./services/internal/edge/gen deploy/routes.yaml deploy/Caddyfile
 
 # Against the branch that is released from. The third-party protos are not in git, so they are copied beside it.
 AGAINST ?= main

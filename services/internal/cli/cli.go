@@ -138,7 +138,7 @@ func (a *app) root() *cobra.Command {
 	p.BoolVar(&a.flags.noInput, "no-input", false, "ask nothing: fail where an answer is needed")
 	root.AddCommand(
 		a.devCommand(), a.tenantCommand(), a.keyCommand(), a.applyCommand(), a.doctorCommand(), a.contextCommand(),
-		a.serveCommand(), a.migrateCommand(), a.keysCommand(), a.snapshotsCommand(), a.configCommand(), a.versionCommand(),
+		a.serveCommand(), a.migrateCommand(), a.keysCommand(), a.snapshotsCommand(), a.configCommand(), a.versionCommand(), a.healthcheckCommand(),
 	)
 	return root
 }

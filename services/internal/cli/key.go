@@ -323,10 +323,19 @@ func (a *app) keyRevoke() *cobra.Command {
 // keysCommand is about the key files of an installation, not about API keys.
 func (a *app) keysCommand() *cobra.Command {
 	var region string
+	var stack bool
+	gid := -1
 	initialize := &cobra.Command{
 		Use: "init DIR", Short: "Make the key files of an installation that are missing", Args: exactArgs("directory"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			made, err := keyfiles.Init(keyfiles.Dir(args[0]), region, time.Now())
+			initDir := keyfiles.Init
+			if stack {
+				initDir = keyfiles.InitStack
+			}
+			made, err := initDir(keyfiles.Dir(args[0]), region, time.Now())
+			if err == nil && gid >= 0 {
+				err = keyfiles.ShareWith(keyfiles.Dir(args[0]), gid)
+			}
 			for _, name := range made {
 				fmt.Fprintln(a.out, name)
 			}
@@ -350,7 +359,12 @@ func (a *app) keysCommand() *cobra.Command {
   recovery.key          nobody: keep it offline
   recovery.pub          control
   runtime-keyring.json  login, token
-  page-tokens.key       control`
+  page-tokens.key       control
+
+With --stack also what docker-compose.yml needs beside them: passwords, addresses and access lists of its servers, and
+self-signed certificates to be replaced. deploy/README.md says what each file is.`
+	initialize.Flags().BoolVar(&stack, "stack", false, "also the other secrets of docker-compose.yml")
+	initialize.Flags().IntVar(&gid, "group", -1, "let the group with this number read the files, such as that of containers")
 	initialize.Flags().StringVar(&region, "region", "local", "region of the installation")
 	return group(&cobra.Command{Use: "keys", Short: "Key files of an installation (API keys: tenantry key)", Example: "  tenantry keys init deploy/secrets/keys"}, initialize)
 }
