@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
@@ -50,6 +51,30 @@ func expand(s string, values map[string]string) (string, error) {
 }
 
 const defaultMaxLength = 256
+
+// patterns are the compiled patterns of parameters. A full map is emptied: patterns come from blueprints, which are many but few in use.
+var patterns struct {
+	sync.Mutex
+	m map[string]*regexp.Regexp
+}
+
+// pattern compiles a parameter's pattern, once.
+func pattern(text string) (*regexp.Regexp, error) {
+	patterns.Lock()
+	defer patterns.Unlock()
+	if re := patterns.m[text]; re != nil {
+		return re, nil
+	}
+	re, err := regexp.Compile(`\A(?:` + text + `)\z`)
+	if err != nil {
+		return nil, err
+	}
+	if patterns.m == nil || len(patterns.m) >= 1024 {
+		patterns.m = map[string]*regexp.Regexp{}
+	}
+	patterns.m[text] = re
+	return re, nil
+}
 
 // check brings a value to the text that templates get, or says what the value must be.
 func (p Parameter) check(v any) (text, rule string) {
@@ -94,8 +119,7 @@ func (p Parameter) check(v any) (text, rule string) {
 		return "", "leave out double braces"
 	}
 	if p.Pattern != "" {
-		re, err := regexp.Compile(`^(?:` + p.Pattern + `)$`)
-		if err != nil || !re.MatchString(s) {
+		if re, err := pattern(p.Pattern); err != nil || !re.MatchString(s) {
 			return "", "it must match " + p.Pattern
 		}
 	}

@@ -15,7 +15,9 @@ import (
 )
 
 var keyFields = []tenancy.FilterField{
-	{Name: "slug", Has: true}, {Name: "state", Check: choices("ACTIVE", "DISABLED", "EXPIRED", "REVOKED")}, {Name: "role"},
+	{Name: "slug", Has: true},
+	{Name: "state", Check: choices("ACTIVE", "DISABLED", "EXPIRED", "REVOKED")},
+	{Name: "role"},
 	{Name: "minted_by", Check: func(v string) bool { _, err := id.ParseAPIKey(v); return err == nil }},
 }
 

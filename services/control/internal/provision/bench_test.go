@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/tenantry/tenantry/services/control/internal/blueprint"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
@@ -72,4 +74,28 @@ func benchmarkProvision(b *testing.B, workers int) {
 	b.ReportMetric(float64(len(took))/b.Elapsed().Seconds(), "tenants/s")
 	b.ReportMetric(float64(percentile(took, 0.50).Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(percentile(took, 0.99).Microseconds())/1000, "p99-ms")
+}
+
+// BenchmarkSingleRowCommit is the yardstick beside BenchmarkProvision: as many connections, one row and one durable commit each.
+func BenchmarkSingleRowCommit(b *testing.B) {
+	h := newHarness(b)
+	pool, err := pgxpool.New(h.ctx, h.db.AdminURL+"&pool_max_conns=16")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(h.ctx, `CREATE TABLE yardstick (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text)`); err != nil {
+		b.Fatal(err)
+	}
+	b.SetParallelism(8)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := pool.Exec(h.ctx, `INSERT INTO yardstick (v) VALUES ($1)`, "x"); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 }

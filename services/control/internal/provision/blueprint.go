@@ -158,6 +158,7 @@ func (s *Service) UpdateBlueprint(ctx context.Context, caller tenancy.Principal,
 		e.ChangedFields = in.Mask
 		return b, tx.Audit(e)
 	})
+	s.docs.forget(org)
 	return v, err
 }
 
@@ -229,6 +230,7 @@ func (s *Service) PublishBlueprint(ctx context.Context, caller tenancy.Principal
 		e.Reason = message
 		return r, tx.Audit(e)
 	})
+	s.docs.forget(org)
 	return v, err
 }
 

@@ -6,12 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/jose"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/control/internal/blueprint"
@@ -26,6 +29,34 @@ type documents struct {
 	layers    map[layerKey]*snapshotv1.Layer
 	revisions map[revisionKey]*revision
 	orgs      map[id.Org]orgDocument
+	bases     map[baseKey]*base
+	grounds   map[groundKey]rememberedGround
+}
+
+// groundKey is an org and a reference to one of its blueprints.
+type groundKey struct {
+	org       id.Org
+	blueprint string
+}
+
+type rememberedGround struct {
+	store.Ground
+	at time.Time
+}
+
+// groundLife bounds how long a reading is used before it is refreshed; that it is out of date is found by the write itself.
+const groundLife = 10 * time.Second
+
+type baseKey struct {
+	layerKey
+	version int64 // of the org's record
+}
+
+// base is what all tenants of an org with one layer share.
+type base struct {
+	*snapshot.Base
+	layer      *snapshotv1.Layer
+	algorithms []jose.Algorithm // that a tenant without token policy of its own needs keys for
 }
 
 type layerKey struct {
@@ -55,6 +86,7 @@ const cacheLimit = 4096
 func newDocuments(s *store.Store) *documents {
 	return &documents{
 		store: s, layers: map[layerKey]*snapshotv1.Layer{}, revisions: map[revisionKey]*revision{}, orgs: map[id.Org]orgDocument{},
+		bases: map[baseKey]*base{}, grounds: map[groundKey]rememberedGround{},
 	}
 }
 
@@ -123,6 +155,50 @@ func (d *documents) org(ctx context.Context, org id.Org, version int64) (*snapsh
 		return nil, fmt.Errorf("record of %s: %w", org, err)
 	}
 	return keep(d, d.orgs, org, orgDocument{at, o}).doc, nil
+}
+
+// remember keeps what a provision read of an org and a blueprint, without what holds for that request only.
+func (d *documents) remember(k groundKey, g store.Ground, now time.Time) {
+	if g.Blueprint.IsZero() || g.BlueprintRevision == 0 || g.Org.State != tenancy.StateActive {
+		return // a refusal is never remembered
+	}
+	g.SlugTaken, g.Answer = false, nil
+	keep(d, d.grounds, k, rememberedGround{g, now})
+}
+
+// remembered finds it again while it is fresh.
+func (d *documents) remembered(k groundKey, now time.Time) (store.Ground, bool) {
+	g, ok := kept(d, d.grounds, k)
+	return g.Ground, ok && now.Sub(g.at) < groundLife && !now.Before(g.at)
+}
+
+// forget drops what is remembered of an org.
+func (d *documents) forget(org id.Org) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.grounds, func(k groundKey, _ rememberedGround) bool { return k.org == org })
+}
+
+// base compiles a layer (by its digest, nil for none) and an org's record (at least at a version) for tenants to be compiled on.
+func (d *documents) base(ctx context.Context, org id.Org, digest []byte, version int64) (*base, error) {
+	k := baseKey{layerKey{org: org}, version}
+	copy(k.digest[:], digest)
+	if b, ok := kept(d, d.bases, k); ok {
+		return b, nil
+	}
+	layer, err := d.layer(ctx, org, digest)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := d.org(ctx, org, version)
+	if err != nil {
+		return nil, err
+	}
+	compiled, err := snapshot.NewBase(layer, doc)
+	if err != nil {
+		return nil, rejected(err)
+	}
+	return keep(d, d.bases, k, &base{compiled, layer, algorithmsOf(layer, nil)}), nil
 }
 
 // core makes a tenant's document.
@@ -211,12 +287,19 @@ func (s *Service) audience(o *tenancy.Org) string {
 }
 
 // compile checks a tenant's document as the data plane would and makes its bytes. What cannot be served is CONFIG_REJECTED.
-func compile(c *snapshotv1.TenantSnapshot, layer *snapshotv1.Layer, org *snapshotv1.OrgSnapshot) (body []byte, view *snapshot.Tenant, err error) {
-	if view, err = snapshot.Compile(c, layer, org); err != nil {
+func (b *base) compile(c *snapshotv1.TenantSnapshot) (body []byte, view *snapshot.Tenant, err error) {
+	if view, body, err = b.Base.Compile(c); err != nil {
 		return nil, nil, rejected(err)
 	}
-	body, err = proto.Marshal(c)
-	return body, view, err
+	return body, view, nil
+}
+
+// needs lists the algorithms that a tenant needs keys for.
+func (b *base) needs(overrides *tenancy.Policy) []jose.Algorithm {
+	if overrides == nil || overrides.GetToken() == nil {
+		return b.algorithms
+	}
+	return algorithmsOf(b.layer, overrides)
 }
 
 func rejected(err error) error {
@@ -259,19 +342,15 @@ func (s *Service) putTenant(ctx context.Context, tx *store.Tx, t *tenancy.Tenant
 	if err != nil {
 		return err
 	}
-	layer, err := s.docs.layer(ctx, t.Org, digest)
-	if err != nil {
-		return err
-	}
 	version, err := tx.OrgVersion()
 	if err != nil {
 		return err
 	}
-	org, err := s.docs.org(ctx, t.Org, version)
+	b, err := s.docs.base(ctx, t.Org, digest, version)
 	if err != nil {
 		return err
 	}
-	if r.Body, _, err = compile(core(t, parts), layer, org); err != nil {
+	if r.Body, _, err = b.compile(core(t, parts)); err != nil {
 		return err
 	}
 	return tx.PutRecord(r, s.regionsOf(t), store.Interactive)

@@ -28,7 +28,10 @@ func TestManySignUpsForOneHostnameHaveOneWinner(t *testing.T) {
 	for round := range *hostRounds {
 		name := fmt.Sprintf("bücher-%d", round)
 		spellings := []HostSpec{
-			{Label: name}, {Label: strings.ToUpper(name)}, {Label: fmt.Sprintf("xn--bcher-%d-65a", round)}, {Domain: name + ".ppvc.example."},
+			{Label: name},
+			{Label: strings.ToUpper(name)},
+			{Label: fmt.Sprintf("xn--bcher-%d-65a", round)},
+			{Domain: name + ".ppvc.example."},
 			{Domain: strings.ToUpper(name + ".PPVC.example")},
 		}
 		if n, ok := tenancy.NormalizeLabel(name); ok {

@@ -142,7 +142,7 @@ var reads = map[string]func(ctx context.Context, s *store.Store, org id.Org, v t
 		return found(s.AuditEvents(ctx, org, v.tenant.ID, all))
 	},
 	"Ground": func(ctx context.Context, s *store.Store, org id.Org, v target) error {
-		g, err := s.Ground(ctx, org, v.tenant.Slug, []string{"x"}, v.bp.ID, "", id.APIKey{}, "", "")
+		g, err := s.Ground(ctx, org, v.tenant.Slug, v.bp.ID, "", id.APIKey{}, "", "")
 		if err == nil && !g.SlugTaken && g.Blueprint.IsZero() && g.Org.ID != v.tenant.Org {
 			return tenancy.Refuse(tenancy.ReasonNotFound)
 		}

@@ -211,6 +211,7 @@ func (s *Service) UpdateOrg(ctx context.Context, caller tenancy.Principal, org i
 		e.ChangedFields, e.ConfigVersion = in.Mask, o.ConfigVersion
 		return o, tx.Audit(e)
 	})
+	s.docs.forget(org)
 	return v, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/services/control/internal/blueprint"
 	"github.com/tenantry/tenantry/services/control/internal/store"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
@@ -204,15 +205,19 @@ func TestAnOrgSuspendedOrABlueprintChangedMeanwhileStopsTheWrite(t *testing.T) {
 	if _, err := h.UpdateOrg(h.ctx, h.platform, h.org.ID, OrgInput{Mask: []string{"state"}, Org: tenancy.Org{State: tenancy.StateSuspended}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.store.Provision(h.ctx, h.org.ID, n); !errors.Is(err, tenancy.ReasonOrgSuspended) {
+	if err := h.store.Provision(h.ctx, h.org.ID, n); !errors.Is(err, tenancy.ReasonConcurrentChange) {
 		t.Errorf("suspended meanwhile: %v", err)
 	}
 	if _, err := h.UpdateOrg(h.ctx, h.platform, h.org.ID, OrgInput{Mask: []string{"state"}, Org: tenancy.Org{State: tenancy.StateActive}}); err != nil {
 		t.Fatal(err)
 	}
-	n.Tenant.BlueprintRevision = 7
 	if err := h.store.Provision(h.ctx, h.org.ID, n); !errors.Is(err, tenancy.ReasonConcurrentChange) {
-		t.Errorf("another revision: %v", err)
+		t.Errorf("the org changed and changed back meanwhile: %v", err)
+	}
+	n = h.plan("hooli")
+	n.BlueprintVersion++
+	if err := h.store.Provision(h.ctx, h.org.ID, n); !errors.Is(err, tenancy.ReasonConcurrentChange) {
+		t.Errorf("another version of the blueprint: %v", err)
 	}
 	for _, table := range []string{"tenants", "clients", "signing_keys", "operations", "tenant_roles"} {
 		if got := h.count(`SELECT count(*) FROM ` + table); got != 0 {
@@ -228,7 +233,7 @@ func (h *harness) plan(slug string) *store.NewTenant {
 	if err := p.checkRequest(); err != nil {
 		h.t.Fatal(err)
 	}
-	g, err := h.store.Ground(h.ctx, h.org.ID, slug, p.labels, id.Blueprint{}, "standard", h.owner.Key, methodProvision, "")
+	g, err := h.store.Ground(h.ctx, h.org.ID, slug, id.Blueprint{}, "standard", h.owner.Key, methodProvision, "")
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -261,5 +266,40 @@ func TestAnswersAreForgottenAfterADay(t *testing.T) {
 	}
 	if n, err := w.ForgetAnswers(h.ctx, now.Add(time.Second), 100); err != nil || n != 1 {
 		t.Errorf("forgot %d answers, %v", n, err)
+	}
+}
+
+// The reading that one call remembers for the next is never the last word: what changed in another process is found by the write, and a
+// refusal is looked at again.
+func TestARememberedReadingIsNeverTheLastWord(t *testing.T) {
+	h := newHarness(t)
+	other := newServiceOn(h)
+	h.provision("warm") // this process remembers org and blueprint now
+	spec := sampleSpec()
+	spec.Roles = append(spec.Roles, tenancy.RoleSpec{ID: "fresh"})
+	if _, err := other.UpdateBlueprint(h.ctx, h.owner, h.org.ID, "standard", BlueprintInput{Mask: []string{"draft"}, Blueprint: blueprint.Blueprint{Draft: spec}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.PublishBlueprint(h.ctx, h.owner, h.org.ID, "standard", "", Call{}); err != nil {
+		t.Fatal(err)
+	}
+	if res := h.provision("after"); len(res.Tenant.Roles) != 4 || res.Tenant.BlueprintRevision != 2 {
+		t.Errorf("made from revision %d with %d roles", res.Tenant.BlueprintRevision, len(res.Tenant.Roles))
+	}
+	if _, err := other.UpdateOrg(h.ctx, h.owner, h.org.ID, OrgInput{Mask: []string{"reserved_labels"}, Org: tenancy.Org{ReservedLabels: []string{"taken"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ProvisionTenant(h.ctx, h.owner, h.org.ID, ProvisionInput{TenantID: "taken", Blueprint: "standard", WaitFor: DepthCommitted}); !errors.Is(err, tenancy.ReasonHostnameUnavailable) {
+		t.Errorf("a label that was reserved a moment ago: %v", err)
+	}
+	if _, err := other.UpdateOrg(h.ctx, h.owner, h.org.ID, OrgInput{Mask: []string{"reserved_labels"}}); err != nil {
+		t.Fatal(err)
+	}
+	h.provision("taken")
+	if _, err := other.UpdateOrg(h.ctx, h.platform, h.org.ID, OrgInput{Mask: []string{"state"}, Org: tenancy.Org{State: tenancy.StateSuspended}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ProvisionTenant(h.ctx, h.owner, h.org.ID, ProvisionInput{TenantID: "late", Blueprint: "standard"}); !errors.Is(err, tenancy.ReasonOrgSuspended) {
+		t.Errorf("an org that was suspended a moment ago: %v", err)
 	}
 }

@@ -19,8 +19,12 @@ import (
 )
 
 var tenantFields = []tenancy.FilterField{
-	{Name: "slug", Has: true}, {Name: "state", Check: choices("ACTIVE", "SUSPENDED", "DELETED")}, {Name: "type", Check: choices("DEVELOPMENT", "PRODUCTION")},
-	{Name: "plan"}, {Name: "primary_domain"}, {Name: "labels.*"},
+	{Name: "slug", Has: true},
+	{Name: "state", Check: choices("ACTIVE", "SUSPENDED", "DELETED")},
+	{Name: "type", Check: choices("DEVELOPMENT", "PRODUCTION")},
+	{Name: "plan"},
+	{Name: "primary_domain"},
+	{Name: "labels.*"},
 }
 
 // seen takes out of a tenant what the caller may not see: the org's own data, for keys that are locked to tenants.

@@ -26,23 +26,25 @@ import (
 
 const methodProvision = "ProvisionTenant"
 
-// ProvisionTenant makes a tenant with everything that belongs to it: one read, one write, each of one round trip. Between them the
-// tenant is rendered from the blueprint, its keys are made and sealed, and its snapshot is compiled as the data plane will. After the
-// commit the call waits for the depth that was asked for; running out of time is no error.
+// ProvisionTenant makes a tenant with everything that belongs to it in one write of one round trip. What it builds on, the org and the
+// blueprint, is read before it, or taken from the last call's reading: the write itself refuses when it is out of date, and the call
+// begins again with a fresh one. In between the tenant is rendered from the blueprint, its keys are made and sealed, and its snapshot is
+// compiled as the data plane will. After the commit the call waits for the depth that was asked for; running out of time is no error.
 func (s *Service) ProvisionTenant(ctx context.Context, caller tenancy.Principal, org id.Org, in ProvisionInput) (ProvisionResult, error) {
 	p := &provisioning{s: s, caller: caller, org: org, in: &in, now: s.time()}
 	if err := p.checkRequest(); err != nil {
 		return ProvisionResult{}, err
 	}
 	for attempt := 0; ; attempt++ {
-		res, err := p.attempt(ctx)
+		res, remembered, err := p.attempt(ctx, attempt == 0)
 		switch {
 		case err == nil:
 			return p.finish(ctx, res), nil
-		case attempt < 3 && (errors.Is(err, tenancy.ReasonConcurrentChange) || errors.Is(err, store.ErrRepeated)):
-			// The blueprint was published meanwhile, or the same request won elsewhere: look again.
+		case attempt < 3 && (remembered && !p.wrote || errors.Is(err, tenancy.ReasonConcurrentChange)):
+			// Org or blueprint changed since they were read, or a refusal rests on a remembered reading.
+			s.docs.forget(org)
 			continue
-		case attempt == 0 && in.RequestID != "" && !in.ValidateOnly && repeatable(err):
+		case in.RequestID != "" && !in.ValidateOnly && repeatable(err):
 			// A conflict may be with the very same request: its answer is then there.
 			if a, found, rerr := replay[ProvisionResult](ctx, s, caller, org, methodProvision, in.Call); rerr != nil {
 				return ProvisionResult{}, rerr
@@ -63,6 +65,7 @@ type provisioning struct {
 	in     *ProvisionInput
 	now    time.Time
 
+	wrote  bool     // the last attempt came as far as the write
 	labels []string // in front of the base domain, the primary one first
 	fields []string // where each label came from
 }
@@ -162,29 +165,44 @@ func checkMetadata(raw []byte) string {
 	return ""
 }
 
-// attempt is one read, the making of everything, and one write.
-func (p *provisioning) attempt(ctx context.Context) (ProvisionResult, error) {
+// attempt is the making of everything and one write, on a remembered reading of org and blueprint if there is a fresh one.
+func (p *provisioning) attempt(ctx context.Context, mayRemember bool) (res ProvisionResult, remembered bool, err error) {
 	s, in := p.s, p.in
-	bp, bpSlug := blueprintRef(in.Blueprint)
-	request := in.RequestID
-	if in.ValidateOnly {
-		request = ""
+	p.wrote = false
+	k := groundKey{p.org, in.Blueprint}
+	var g store.Ground
+	if mayRemember && !in.ValidateOnly {
+		g, remembered = s.docs.remembered(k, p.now)
 	}
-	g, err := s.store.Ground(ctx, p.org, in.TenantID, p.labels, bp, bpSlug, p.caller.Key, methodProvision, request)
-	if err != nil {
-		return ProvisionResult{}, err
+	if !remembered {
+		bp, bpSlug := blueprintRef(in.Blueprint)
+		request := in.RequestID
+		if in.ValidateOnly {
+			request = ""
+		}
+		if g, err = s.store.Ground(ctx, p.org, in.TenantID, bp, bpSlug, p.caller.Key, methodProvision, request); err != nil {
+			return res, false, err
+		}
+		s.docs.remember(k, g, p.now)
 	}
 	if g.Answer != nil {
 		// The call was answered before; read it as any repeated request, with its checks.
 		a, _, err := replay[ProvisionResult](ctx, s, p.caller, p.org, methodProvision, in.Call)
 		a.AlreadyReturned = true
-		return a, err
+		return a, false, err
 	}
-	hosts, err := p.hosts(&g)
+	res, err = p.make(ctx, &g)
+	return res, remembered, err
+}
+
+// make plans, and writes unless the call only validates.
+func (p *provisioning) make(ctx context.Context, g *store.Ground) (ProvisionResult, error) {
+	s, in := p.s, p.in
+	hosts, err := p.hosts(g)
 	if err != nil {
 		return ProvisionResult{}, err
 	}
-	n, res, err := p.plan(ctx, &g, hosts)
+	n, res, err := p.plan(ctx, g, hosts)
 	if err != nil {
 		return ProvisionResult{}, err
 	}
@@ -203,6 +221,7 @@ func (p *provisioning) attempt(ctx context.Context) (ProvisionResult, error) {
 	if n.Answer.Operation.Answer, err = json.Marshal(res); err != nil {
 		return ProvisionResult{}, err
 	}
+	p.wrote = true
 	if err := p.write(ctx, n); err != nil {
 		if !errors.Is(err, tenancy.ReasonHostnameUnavailable) {
 			return ProvisionResult{}, err
@@ -256,6 +275,9 @@ func (p *provisioning) write(ctx context.Context, n *store.NewTenant) error {
 		if err := tx.InsertPin(b.ID, store.Pin{Tenant: t.ID, Revision: t.BlueprintPin}); err != nil {
 			return err
 		}
+		if o.Version != n.OrgVersion || b.Version != n.BlueprintVersion {
+			return tenancy.Refuse(tenancy.ReasonConcurrentChange)
+		}
 		if err := s.putRing(tx, &o, &b, &ring, p.now); err != nil {
 			return err
 		}
@@ -296,7 +318,7 @@ func (p *provisioning) hosts(g *store.Ground) ([]string, error) {
 		if len(hosts[i]) > 253 {
 			return nil, tenancy.RefuseField(tenancy.ReasonInvalidArgument, p.fields[i], "the whole hostname has more than 253 characters")
 		}
-		if p.s.labelReserved(l) || g.Reserved {
+		if p.s.labelReserved(l) || slices.Contains(o.ReservedLabels, l) {
 			return nil, p.unavailable(i)
 		}
 	}
@@ -352,10 +374,11 @@ func (p *provisioning) plan(ctx context.Context, g *store.Ground, hosts []string
 	if err != nil {
 		return nil, res, err
 	}
-	layer, err := s.docs.layer(ctx, p.org, layerDigest)
+	b, err := s.docs.base(ctx, p.org, layerDigest, g.Org.ConfigVersion)
 	if err != nil {
 		return nil, res, err
 	}
+	layer := b.layer
 	if in.Overrides != nil {
 		var vs []tenancy.Violation
 		reason := tenancy.ReasonInvalidArgument
@@ -400,22 +423,17 @@ func (p *provisioning) plan(ctx context.Context, g *store.Ground, hosts []string
 		t.Roles = append(t.Roles, tenancy.Role{ID: id.NewRole(), Name: x.ID, DisplayName: x.DisplayName, Default: x.Default})
 	}
 
-	n := &store.NewTenant{Regions: []string{region}}
+	n := &store.NewTenant{Regions: []string{region}, OrgVersion: g.Org.Version, BlueprintVersion: g.BlueprintVersion}
 	if n.Clients, res.Clients, err = p.clients(&t, r.Clients); err != nil {
 		return nil, res, err
 	}
 	if n.APIKeys, res.APIKeys, err = p.apiKeys(&t, rev, r.APIKeys); err != nil {
 		return nil, res, err
 	}
-	algorithms := algorithmsOf(layer, t.Overrides)
-	if n.SigningKeys, n.WantRSA, err = s.firstKeys(&t, algorithms); err != nil {
+	if n.SigningKeys, n.WantRSA, err = s.firstKeys(&t, b.needs(t.Overrides)); err != nil {
 		return nil, res, err
 	}
-	org, err := s.docs.org(ctx, p.org, g.Org.ConfigVersion)
-	if err != nil {
-		return nil, res, err
-	}
-	body, view, err := compile(core(&t, &store.TenantParts{Clients: n.Clients, SigningKeys: n.SigningKeys}), layer, org)
+	body, view, err := b.compile(core(&t, &store.TenantParts{Clients: n.Clients, SigningKeys: n.SigningKeys}))
 	if err != nil {
 		return nil, res, err
 	}

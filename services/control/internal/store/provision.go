@@ -14,30 +14,32 @@ import (
 
 // Ground is what a provision must know before it can decide anything, read in one round trip.
 type Ground struct {
-	Org               tenancy.Org // slug, display name, state, base domain, default audience, regions and config_version
-	Reserved          bool        // one of the labels is reserved by the org
+	Org               tenancy.Org // slug, state, base domain, default audience, regions, reserved labels and versions
 	Blueprint         id.Blueprint
+	BlueprintVersion  int64
 	BlueprintRevision int    // the published one; 0 for none
 	LayerDigest       []byte // of that revision
-	SlugTaken         bool
-	Answer            *Answer // what was answered to the request id before
+
+	// What holds for one request only.
+	SlugTaken bool
+	Answer    *Answer // what was answered to the request id before
 }
 
-// Ground reads it for a slug and labels, a blueprint by id or slug, and a caller's request id (empty for none).
-func (s *Store) Ground(ctx context.Context, org id.Org, slug string, labels []string, bp id.Blueprint, bpSlug string, caller id.APIKey, method, requestID string) (g Ground, err error) {
+// Ground reads it for a slug, a blueprint by id or slug, and a caller's request id (empty for none).
+func (s *Store) Ground(ctx context.Context, org id.Org, slug string, bp id.Blueprint, bpSlug string, caller id.APIKey, method, requestID string) (g Ground, err error) {
 	// One statement for each kind of reference, and none of the kept answers where there can be none: each is planned once and does
 	// nothing in vain.
-	args := []any{org, slug, labels}
-	which := `b.slug = $4`
+	args := []any{org, slug}
+	which := `b.slug = $3`
 	if bpSlug == "" {
-		which, args = `b.id = $4`, append(args, bp)
+		which, args = `b.id = $3`, append(args, bp)
 	} else {
 		args = append(args, bpSlug)
 	}
 	answer, join := `NULL::uuid, '00000000-0000-0000-0000-000000000000'::uuid, NULL::bytea, NULL::bytea, NULL::timestamptz`, ``
 	if requestID != "" {
 		answer = `p.id, COALESCE(p.tenant_id, '00000000-0000-0000-0000-000000000000'), p.body_hash, p.answer, p.create_time`
-		join = ` LEFT JOIN operations p ON p.caller = $5 AND p.method = $6 AND p.request_id = $7::text::uuid`
+		join = ` LEFT JOIN operations p ON p.caller = $4 AND p.method = $5 AND p.request_id = $6::text::uuid`
 		args = append(args, caller, method, requestID)
 	}
 	err = s.one(ctx, org, false, func(r pgx.Rows) error {
@@ -45,15 +47,16 @@ func (s *Store) Ground(ctx context.Context, org id.Org, slug string, labels []st
 		var hash []byte
 		var blueprint *id.Blueprint
 		var revision *int
+		var version *int64
 		var op *id.Operation
 		var answered *time.Time
 		o := &g.Org
-		if err := r.Scan(&o.ID, &o.Slug, &o.DisplayName, &o.State, &o.BaseDomain, &o.DefaultAudience, &o.AllowedRegions, &o.ConfigVersion,
-			&g.Reserved, &g.SlugTaken, &blueprint, &revision, &g.LayerDigest, &op, &a.Tenant, &hash, &a.Operation.Answer, &answered); err != nil {
+		if err := r.Scan(&o.ID, &o.Slug, &o.DisplayName, &o.State, &o.BaseDomain, &o.DefaultAudience, &o.AllowedRegions, &o.ReservedLabels,
+			&o.Version, &o.ConfigVersion, &g.SlugTaken, &blueprint, &version, &revision, &g.LayerDigest, &op, &a.Tenant, &hash, &a.Operation.Answer, &answered); err != nil {
 			return err
 		}
 		if blueprint != nil {
-			g.Blueprint, g.BlueprintRevision = *blueprint, *revision
+			g.Blueprint, g.BlueprintVersion, g.BlueprintRevision = *blueprint, *version, *revision
 		}
 		if op != nil {
 			a.ID, a.Org, a.Caller, a.Method, a.RequestID, a.CreateTime = *op, org, caller, method, requestID, *answered
@@ -61,8 +64,8 @@ func (s *Store) Ground(ctx context.Context, org id.Org, slug string, labels []st
 			g.Answer = &a
 		}
 		return nil
-	}, `SELECT o.id, o.slug, o.display_name, o.state, o.base_domain, o.default_audience, o.allowed_regions, o.config_version,
-			o.reserved_labels && $3, EXISTS (SELECT FROM tenants WHERE org_id = $1 AND slug = $2), b.id, b.revision, b.layer_digest, `+answer+`
+	}, `SELECT o.id, o.slug, o.display_name, o.state, o.base_domain, o.default_audience, o.allowed_regions, o.reserved_labels,
+			o.version, o.config_version, EXISTS (SELECT FROM tenants WHERE org_id = $1 AND slug = $2), b.id, b.version, b.revision, b.layer_digest, `+answer+`
 		FROM orgs o LEFT JOIN blueprints b ON b.org_id = $1 AND `+which+join+` WHERE o.id = $1`, args...)
 	return g, err
 }
@@ -79,22 +82,29 @@ type NewTenant struct {
 	Seed        []byte // for the identity database; nil for none
 	Event       tenancy.AuditEvent
 	Answer      Answer
-	Reclaim     bool // one of the hostnames was somebody's before and is free again
+	// What it was planned from, which must still be so: the versions of the org and of its blueprint.
+	OrgVersion, BlueprintVersion int64
+	Reclaim                      bool // one of the hostnames was somebody's before and is free again
 }
 
-// Provision writes a new tenant, completely or not at all, in one round trip: a batch is one implicit transaction. Inside it the org
-// must still be active, the blueprint at the revision that the tenant was rendered from, and every hostname free; else everything is
-// rolled back and the reason answered.
+// Provision writes a new tenant, completely or not at all, in one round trip: a batch is one implicit transaction. Inside it org
+// and blueprint must be at the versions that the tenant was planned from (CONCURRENT_CHANGE otherwise; a suspension is a version too), and
+// every hostname free; else everything is rolled back and the reason answered. Neither row is locked: a suspension that commits at the
+// same moment comes after the tenant, and closes it with the org's record.
 func (s *Store) Provision(ctx context.Context, org id.Org, n *NewTenant) error {
 	b := &pgx.Batch{}
-	b.Queue(setOrg, org.UUID())
+	// The setting is evaluated first, so the checks behind it see the org's rows; if they did not, nothing could ever be provisioned.
+	b.Queue(`SELECT set_config('tenantry.org_id', $1, true), CASE
+		WHEN NOT EXISTS (SELECT FROM orgs o JOIN blueprints b ON b.org_id = $2 AND b.id = $4 WHERE o.id = $2 AND o.version = $3 AND b.version = $5)
+		THEN tenantry_refuse('CONCURRENT_CHANGE')
+		END`, org.UUID(), org, n.OrgVersion, n.Tenant.Blueprint, n.BlueprintVersion)
 	if err := n.queue(b, org); err != nil {
 		return err
 	}
 	return refusal(s.pool.SendBatch(ctx, b).Close())
 }
 
-// Provision is the same as a part of a longer transaction.
+// Provision is the same as a part of a longer transaction, which has the org and the blueprint locked.
 func (t *Tx) Provision(n *NewTenant) error {
 	b := &pgx.Batch{}
 	if err := n.queue(b, t.org); err != nil {
@@ -122,10 +132,6 @@ func (n *NewTenant) queue(b *pgx.Batch, org id.Org) error {
 		b.Queue(`INSERT INTO hostnames (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4 FROM unnest($1::text[]) n`,
 			names, org, t.ID, t.CreateTime)
 	}
-	b.Queue(`SELECT CASE
-		WHEN NOT EXISTS (SELECT FROM orgs WHERE id = $1 AND state = 1) THEN tenantry_refuse('ORG_SUSPENDED')
-		WHEN $3 > 0 AND NOT EXISTS (SELECT FROM blueprints WHERE org_id = $1 AND id = $2 AND revision = $3) THEN tenantry_refuse('CONCURRENT_CHANGE')
-		END`, org, t.Blueprint, n.followed())
 	b.Queue(`INSERT INTO tenants (org_id, id, slug, display_name, type, region, state, blueprint_id, blueprint_revision, blueprint_pin, pool_id,
 			issuer, hosts, plan, entitlements, owner_email, owner_id, app_metadata, internal_metadata, overrides, theme, parameters, labels,
 			annotations, audit_seq, audit_hash, create_time, update_time)
@@ -165,12 +171,4 @@ func (n *NewTenant) queue(b *pgx.Batch, org id.Org) error {
 	}
 	queueEvent(b, n.Event)
 	return nil
-}
-
-// followed is the revision that the blueprint must still be at; 0 for a pinned tenant.
-func (n *NewTenant) followed() int {
-	if n.Tenant.BlueprintPin > 0 || n.Tenant.Blueprint.IsZero() {
-		return 0
-	}
-	return n.Tenant.BlueprintRevision
 }
