@@ -34,6 +34,8 @@ type Identity interface {
 	AcceptInvitation(ctx context.Context, ref identity.TenantRef, op identity.Op, token, password, name string, policy identity.PasswordPolicy) (identity.User, identity.Ended, error)
 	IssueInvitationToken(ctx context.Context, ref identity.TenantRef, invitation id.Invitation, now time.Time) (identity.Invitation, string, error)
 	NewJobs(c identity.JobsConfig) (*identity.Jobs, error)
+	LoadRevocations(ctx context.Context, since, now time.Time, fn func([]identity.Revocation) error) error
+	Sweep(ctx context.Context, limit int) (removed int64, err error)
 }
 
 // Tenants finds tenants by host for requests and by id for mails; *snapshot.Cache is the one that services use.
@@ -54,6 +56,7 @@ type Service struct {
 	pages           map[string]*template.Template
 	assets          assets
 	mails           *mailer // nil: mails are sent by other processes
+	upkeep          *upkeep
 	log             *slog.Logger
 	timeout         time.Duration // of one call of a dependency
 	passwordTimeout time.Duration // of a call that checks or hashes a password
@@ -93,6 +96,10 @@ func build(p parts) (*Service, error) {
 	}
 	if s.passwordTimeout <= 0 {
 		s.passwordTimeout = defaultPasswordTimeout
+	}
+	s.upkeep = &upkeep{identity: p.identity, grants: p.grants, log: s.log, now: p.web.Now, timeout: s.timeout}
+	if s.upkeep.now == nil {
+		s.upkeep.now = time.Now
 	}
 	if p.mail.Host != "" {
 		if s.mails, err = newMailer(p.mail, p.tenants, p.identity, p.web.Logger, p.web.Now); err != nil {
@@ -149,12 +156,13 @@ func (s *Service) Routes() []Endpoint {
 	return all
 }
 
-// Start begins background work: following the configuration, and sending mails. It returns at once, also while databases are away.
+// Start begins background work: following the configuration and revocations, and sending mails. It returns at once, also while databases are away.
 func (s *Service) Start() {
 	for _, f := range s.life.start {
 		f()
 	}
 	s.life.start = nil
+	s.upkeep.start()
 	if s.mails != nil {
 		s.mails.start()
 	}
@@ -165,5 +173,6 @@ func (s *Service) Stop(ctx context.Context) {
 	if s.mails != nil {
 		s.mails.stop(ctx)
 	}
+	s.upkeep.end()
 	s.life.close()
 }
