@@ -182,7 +182,7 @@ func (b *builder) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("control: config_redis: %w", err)
 	}
-	b.ends(func() { rdb.Close() }) //nolint:errcheck // closing connections
+	b.ends(func() { rdb.Close() })
 	b.watch, b.writer = snapshot.NewWatcher(rdb, log), snapshot.NewWriter(rdb)
 	if b.cfg.SnapshotKey != "" {
 		key, err := snapshot.LoadSigningKey(string(b.cfg.SnapshotKey))

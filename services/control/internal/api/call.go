@@ -118,5 +118,5 @@ func setVersion(ctx context.Context, version int64) {
 
 // setHeader adds metadata to the answer. It cannot fail before the answer is sent, and a caller who has gone does not miss it.
 func setHeader(ctx context.Context, name, value string) {
-	_ = grpc.SetHeader(ctx, metadata.Pairs(name, value)) //nolint:errcheck // see above
+	_ = grpc.SetHeader(ctx, metadata.Pairs(name, value))
 }

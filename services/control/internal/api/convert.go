@@ -76,7 +76,7 @@ func freeValues(in map[string]any) map[string]*structpb.Value {
 	out := make(map[string]*structpb.Value, len(in))
 	for k, v := range in {
 		if n, ok := v.(json.Number); ok {
-			v, _ = n.Float64() //nolint:errcheck // a number of JSON
+			v, _ = n.Float64()
 		}
 		if x, err := structpb.NewValue(v); err == nil {
 			out[k] = x

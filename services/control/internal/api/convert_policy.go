@@ -169,4 +169,3 @@ func themeOut(in *tenancy.Theme) *controlv1.Theme {
 	}
 	return t
 }
-

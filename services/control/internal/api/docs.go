@@ -141,7 +141,9 @@ func docReasons() (out []docReason) {
 }
 
 // codeName is the code as the gRPC specification writes it.
-func codeName(c codes.Code) string { return strings.ToUpper(strings.TrimPrefix(snake(c.String()), "_")) }
+func codeName(c codes.Code) string {
+	return strings.ToUpper(strings.TrimPrefix(snake(c.String()), "_"))
+}
 
 func (s *swagger) services(permissions map[string]string) (out []docService) {
 	for _, tag := range s.Tags {

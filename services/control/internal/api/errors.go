@@ -227,12 +227,12 @@ func statusOf(e *tenancy.Error, requestID, docs string, wait time.Duration) *sta
 		}
 		details = append(details, bad)
 	}
-	switch info.Class {
-	case tenancy.ClassPrecondition:
+	if info.Class == tenancy.ClassPrecondition {
 		details = append(details, &errdetails.PreconditionFailure{Violations: []*errdetails.PreconditionFailure_Violation{
 			{Type: string(e.Reason), Subject: e.Field, Description: text},
 		}})
-	case tenancy.ClassExhausted:
+	}
+	if info.Class == tenancy.ClassExhausted {
 		details = append(details, &errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{
 			{Subject: e.Field, Description: text},
 		}})

@@ -99,8 +99,8 @@ func (g *Gateway) Listener() net.Listener { return gatewayListener{g.listener} }
 
 // Close ends the connection.
 func (g *Gateway) Close() {
-	g.conn.Close()     //nolint:errcheck // in memory
-	g.listener.Close() //nolint:errcheck // in memory
+	g.conn.Close()
+	g.listener.Close()
 }
 
 // gatewayListener names its connections so that the server can tell them from all others.
@@ -209,11 +209,17 @@ type strictQuery struct{}
 
 // Parse implements runtime.QueryParameterParser. What the filter holds comes from the path or the body.
 func (strictQuery) Parse(m proto.Message, values url.Values, filter *utilities.DoubleArray) error {
+	seen := map[string]bool{}
 	for key, list := range values {
 		path, f, err := queryField(m.ProtoReflect().Descriptor(), key)
 		if err != nil {
 			return err
 		}
+		name := strings.Join(path, ".")
+		if seen[name] {
+			return fmt.Errorf("the query parameter %q stands in it under two names", key)
+		}
+		seen[name] = true
 		if filter.HasCommonPrefix(path) {
 			return fmt.Errorf("the query parameter %q is already given by the path or the body", key)
 		}
@@ -365,5 +371,5 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, st *status.Stat
 		code, body = http.StatusInternalServerError, []byte(`{"code":13,"message":"something failed here"}`)
 	}
 	w.WriteHeader(code)
-	w.Write(body) //nolint:errcheck // the reader has gone
+	w.Write(body) //nolint:errcheck,gosec // the reader may have gone; it is JSON with its type and nosniff
 }

@@ -48,8 +48,9 @@ func (g *Gateway) Handler() (http.Handler, error) {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("X-Frame-Options", "DENY")
-		// A path that would be cleaned is none of ours: a redirect would repeat a request with its key elsewhere.
-		if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") {
+		// A path that would be cleaned is none of ours: a redirect would repeat a request with its key elsewhere. Nor is one with a
+		// slash in disguise, which programs in front of this one may have read otherwise.
+		if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") || strings.Contains(strings.ToLower(r.URL.EscapedPath()), "%2f") {
 			g.refuse(w, r, statusOf(refuse(reasonRouteUnknown, ""), newRequestID(), g.api.docsURL, 0))
 			return
 		}

@@ -175,12 +175,10 @@ func (s *Server) finish(ctx context.Context, c *call, err error) error {
 		}
 		st := statusOf(e, c.id, s.docsURL, wait)
 		code, reason, out = st.Code(), e.Reason, st.Err()
-		switch infoOf(e.Reason).Class {
-		case tenancy.ClassInternal:
-			level = slog.LevelError
-			attrs = append(attrs, slog.String("error", err.Error()))
-		case tenancy.ClassUnavailable:
-			level = slog.LevelWarn
+		if class := infoOf(e.Reason).Class; class == tenancy.ClassInternal || class == tenancy.ClassUnavailable {
+			if level = slog.LevelWarn; class == tenancy.ClassInternal {
+				level = slog.LevelError
+			}
 			attrs = append(attrs, slog.String("error", err.Error()))
 		}
 	}

@@ -29,7 +29,9 @@ func platformKey(w *world) string { return w.platform }
 
 // table has every method of the API, which a test makes sure of.
 var table = []one{
-	{"CreateOrg", func(w *world) proto.Message { return &controlv1.CreateOrgRequest{OrgId: w.slug(), Org: &controlv1.Org{DisplayName: "New"}} }, platformKey},
+	{"CreateOrg", func(w *world) proto.Message {
+		return &controlv1.CreateOrgRequest{OrgId: w.slug(), Org: &controlv1.Org{DisplayName: "New"}}
+	}, platformKey},
 	{"GetOrg", func(w *world) proto.Message { return &controlv1.GetOrgRequest{Name: w.org} }, nil},
 	{"ListOrgs", func(*world) proto.Message { return &controlv1.ListOrgsRequest{PageSize: 2, Filter: `state=ACTIVE`} }, platformKey},
 	{"UpdateOrg", func(w *world) proto.Message {
@@ -40,7 +42,9 @@ var table = []one{
 		return &controlv1.CreateBlueprintRequest{Parent: w.org, BlueprintId: w.slug(), Blueprint: &controlv1.Blueprint{}}
 	}, nil},
 	{"GetBlueprint", func(w *world) proto.Message { return &controlv1.GetBlueprintRequest{Name: w.blueprint} }, nil},
-	{"ListBlueprints", func(w *world) proto.Message { return &controlv1.ListBlueprintsRequest{Parent: w.org, OrderBy: "slug desc"} }, nil},
+	{"ListBlueprints", func(w *world) proto.Message {
+		return &controlv1.ListBlueprintsRequest{Parent: w.org, OrderBy: "slug desc"}
+	}, nil},
 	{"UpdateBlueprint", func(w *world) proto.Message {
 		return &controlv1.UpdateBlueprintRequest{Blueprint: &controlv1.Blueprint{Name: w.blueprint, Description: w.slug()}}
 	}, nil},
@@ -60,7 +64,9 @@ var table = []one{
 	{"UpdateTenant", func(w *world) proto.Message {
 		return &controlv1.UpdateTenantRequest{Tenant: &controlv1.Tenant{Name: w.tenant, Labels: map[string]string{"run": w.slug()}}}
 	}, nil},
-	{"SuspendTenant", func(w *world) proto.Message { return &controlv1.SuspendTenantRequest{Name: w.newTenant(), Reason: "unpaid"} }, nil},
+	{"SuspendTenant", func(w *world) proto.Message {
+		return &controlv1.SuspendTenantRequest{Name: w.newTenant(), Reason: "unpaid"}
+	}, nil},
 	{"ResumeTenant", func(w *world) proto.Message { return &controlv1.ResumeTenantRequest{Name: w.newTenant()} }, nil},
 	{"DeleteTenant", func(w *world) proto.Message { return &controlv1.DeleteTenantRequest{Name: w.newTenant()} }, nil},
 	{"UndeleteTenant", func(w *world) proto.Message {
@@ -77,13 +83,19 @@ var table = []one{
 			Kind: controlv1.Client_SPA, RedirectUris: []string{"https://app.example.com/callback"},
 		}}
 	}, nil},
-	{"GetClient", func(w *world) proto.Message { return &controlv1.GetClientRequest{Name: w.newClient(w.tenant).GetName()} }, nil},
+	{"GetClient", func(w *world) proto.Message {
+		return &controlv1.GetClientRequest{Name: w.newClient(w.tenant).GetName()}
+	}, nil},
 	{"ListClients", func(w *world) proto.Message { return &controlv1.ListClientsRequest{Parent: w.tenant} }, nil},
 	{"UpdateClient", func(w *world) proto.Message {
 		return &controlv1.UpdateClientRequest{Client: &controlv1.Client{Name: w.newClient(w.tenant).GetName(), DisplayName: "Changed", IdTokenAlg: "ES256"}}
 	}, nil},
-	{"DeleteClient", func(w *world) proto.Message { return &controlv1.DeleteClientRequest{Name: w.newClient(w.tenant).GetName()} }, nil},
-	{"AddClientSecret", func(w *world) proto.Message { return &controlv1.AddClientSecretRequest{Name: w.newClient(w.tenant).GetName()} }, nil},
+	{"DeleteClient", func(w *world) proto.Message {
+		return &controlv1.DeleteClientRequest{Name: w.newClient(w.tenant).GetName()}
+	}, nil},
+	{"AddClientSecret", func(w *world) proto.Message {
+		return &controlv1.AddClientSecretRequest{Name: w.newClient(w.tenant).GetName()}
+	}, nil},
 	{"RetireClientSecret", func(w *world) proto.Message {
 		c := w.newClient(w.tenant)
 		var s controlv1.ClientCredentials
@@ -94,10 +106,16 @@ var table = []one{
 	{"MintApiKey", func(w *world) proto.Message {
 		return &controlv1.MintApiKeyRequest{Parent: w.tenant, ApiKeyId: w.slug(), ApiKey: &controlv1.ApiKey{Permissions: []string{"users.get"}}}
 	}, nil},
-	{"GetApiKey", func(w *world) proto.Message { return &controlv1.GetApiKeyRequest{Name: w.newKey().GetApiKey().GetName()} }, nil},
+	{"GetApiKey", func(w *world) proto.Message {
+		return &controlv1.GetApiKeyRequest{Name: w.newKey().GetApiKey().GetName()}
+	}, nil},
 	{"ListApiKeys", func(w *world) proto.Message { return &controlv1.ListApiKeysRequest{Parent: w.tenant, PageSize: 1} }, nil},
-	{"RotateApiKey", func(w *world) proto.Message { return &controlv1.RotateApiKeyRequest{Name: w.newKey().GetApiKey().GetName()} }, nil},
-	{"RevokeApiKey", func(w *world) proto.Message { return &controlv1.RevokeApiKeyRequest{Name: w.newKey().GetApiKey().GetName()} }, nil},
+	{"RotateApiKey", func(w *world) proto.Message {
+		return &controlv1.RotateApiKeyRequest{Name: w.newKey().GetApiKey().GetName()}
+	}, nil},
+	{"RevokeApiKey", func(w *world) proto.Message {
+		return &controlv1.RevokeApiKeyRequest{Name: w.newKey().GetApiKey().GetName()}
+	}, nil},
 
 	{"ListSigningKeys", func(w *world) proto.Message { return &controlv1.ListSigningKeysRequest{Parent: w.tenant} }, nil},
 	{"RotateSigningKey", func(w *world) proto.Message {
@@ -113,7 +131,9 @@ var table = []one{
 		}}
 	}, nil},
 	{"GetUser", func(w *world) proto.Message { return &controlv1.GetUserRequest{Name: w.newUser().GetName()} }, nil},
-	{"ListUsers", func(w *world) proto.Message { return &controlv1.ListUsersRequest{Parent: w.tenant, Filter: "state=ACTIVE"} }, nil},
+	{"ListUsers", func(w *world) proto.Message {
+		return &controlv1.ListUsersRequest{Parent: w.tenant, Filter: "state=ACTIVE"}
+	}, nil},
 	{"SearchUsers", func(w *world) proto.Message { return &controlv1.SearchUsersRequest{Parent: w.tenant, Q: "gav"} }, nil},
 	{"UpdateUser", func(w *world) proto.Message {
 		return &controlv1.UpdateUserRequest{User: &controlv1.User{Name: w.newUser().GetName(), Locale: "pt-BR", Profile: &controlv1.UserProfile{GivenName: "G"}}}

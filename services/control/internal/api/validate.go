@@ -5,6 +5,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"buf.build/go/protovalidate"
@@ -54,8 +55,8 @@ func ruleText(v *protovalidate.Violation) string {
 	return text
 }
 
-// walk finds what the database could not keep or what would cost too much: U+0000 in any text (also inside free values), metadata
-// above its bound, and values nested too deep.
+// walk finds what the database could not keep or what would cost too much: U+0000 in any text (also inside free values), numbers that
+// JSON does not have, metadata above its bound, and values nested too deep.
 func walk(path string, m protoreflect.Message, depth int) (vs []tenancy.Violation) {
 	if depth > maxDepth {
 		return []tenancy.Violation{{Field: path, Text: fmt.Sprintf("it is nested deeper than %d", maxDepth)}}
@@ -74,6 +75,10 @@ func walk(path string, m protoreflect.Message, depth int) (vs []tenancy.Violatio
 		switch f.Kind() {
 		case protoreflect.StringKind:
 			text(at, v.String())
+		case protoreflect.DoubleKind, protoreflect.FloatKind:
+			if n := v.Float(); math.IsNaN(n) || math.IsInf(n, 0) {
+				vs = append(vs, tenancy.Violation{Field: at, Text: "send a number that JSON can write"})
+			}
 		case protoreflect.MessageKind, protoreflect.GroupKind:
 			vs = append(vs, walk(at, v.Message(), depth+1)...)
 		default:

@@ -131,10 +131,10 @@ func (w *world) serve(ctx context.Context, cfg api.Config) {
 	server.Register(outer)
 	gateway, err := server.NewGateway(ctx)
 	w.ok(err)
-	go inner.Serve(gateway.Listener()) //nolint:errcheck // ends with the test
+	go inner.Serve(gateway.Listener())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.ok(err)
-	go outer.Serve(l) //nolint:errcheck // ends with the test
+	go outer.Serve(l)
 	handler, err := gateway.Handler()
 	w.ok(err)
 	w.rest = httptest.NewServer(handler)
