@@ -91,7 +91,7 @@ func newPlant(t testing.TB) *plant {
 	server := localserver.TestRedis(t)
 	p.redis, err = snapshot.ConnectWriter(server.URL())
 	must(err)
-	t.Cleanup(func() { p.redis.Close() }) //nolint:errcheck // a test's client
+	t.Cleanup(func() { p.redis.Close() })
 	p.writer = snapshot.NewWriter(p.redis)
 	p.key, err = snapshot.GenerateSigningKey("local", 1)
 	must(err)

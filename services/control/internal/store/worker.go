@@ -84,7 +84,7 @@ func (w *Worker) Claim(ctx context.Context, region string, priority int16, limit
 	if err != nil {
 		// A connection whose transaction cannot be ended is closed, which ends it.
 		if _, rerr := conn.Exec(context.WithoutCancel(ctx), `ROLLBACK`); rerr != nil {
-			conn.Conn().Close(context.WithoutCancel(ctx)) //nolint:errcheck // it is given up
+			conn.Conn().Close(context.WithoutCancel(ctx))
 		}
 		return 0, refusal(err)
 	}
@@ -197,7 +197,7 @@ func (w *Worker) Alone(ctx context.Context, name string, f func(ctx context.Cont
 	}
 	defer func() {
 		if _, uerr := conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock(hashtextextended($1, 0))`, name); uerr != nil {
-			conn.Conn().Close(context.WithoutCancel(ctx)) //nolint:errcheck // the lock ends with it
+			conn.Conn().Close(context.WithoutCancel(ctx))
 		}
 	}()
 	return true, f(ctx)
@@ -214,7 +214,7 @@ func (w *Worker) Listen(ctx context.Context, woken func()) error {
 		return refusal(err)
 	}
 	raw := conn.Hijack()
-	defer raw.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is in flight on it
+	defer raw.Close(context.WithoutCancel(ctx))
 	if _, err := raw.Exec(ctx, `LISTEN `+Channel); err != nil {
 		return refusal(err)
 	}
