@@ -32,7 +32,7 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
-const password = "correct horse battery staple"
+const password = "gilfoyle waters 17 orchids"
 
 // person is somebody with a browser and, for the sake of brevity, the app that they log in to.
 type person struct {
@@ -104,7 +104,7 @@ func (p *person) follow(method, path, body string) (at string, a answer, err err
 		}
 		to := a.header("Location")
 		if a.status/100 != 3 || len(to) != 1 {
-			return "", a, fmt.Errorf("%s %s: %d %s", method, path, a.status, a.body)
+			return "", a, fmt.Errorf("%s %s: %d %s", method, path, a.status, brief(a.body))
 		}
 		if strings.HasPrefix(to[0], e2etest.RedirectURI) {
 			return to[0], answer{}, nil
@@ -123,16 +123,24 @@ var formToken = []byte(`name="t" value="`)
 func (p *person) fill(at string, page answer, form url.Values) (string, error) {
 	i := bytes.Index(page.body, formToken)
 	if i < 0 {
-		return "", fmt.Errorf("%s has no form: %s", at, page.body)
+		return "", fmt.Errorf("%s has no form: %s", at, brief(page.body))
 	}
 	value := page.body[i+len(formToken):]
 	value = value[:max(0, bytes.IndexByte(value, '"'))]
 	form.Set("t", html.UnescapeString(string(value)))
 	to, page, err := p.follow(http.MethodPost, at, form.Encode())
 	if err == nil && page.body != nil {
-		err = fmt.Errorf("%s shows a page: %s", to, page.body)
+		err = fmt.Errorf("%s shows a page: %s", to, brief(page.body))
 	}
 	return to, err
+}
+
+// brief is as much of a page as an error needs.
+func brief(page []byte) []byte {
+	if i := bytes.Index(page, []byte("<main>")); i >= 0 {
+		page = page[i:]
+	}
+	return page[:min(len(page), 400)]
 }
 
 // register makes the account.
