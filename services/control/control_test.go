@@ -34,7 +34,7 @@ type plane struct {
 	cfg             control.Config
 }
 
-func start(t *testing.T) *plane {
+func start(t *testing.T, edit ...func(*control.Config)) *plane {
 	t.Helper()
 	ctx := t.Context()
 	controlDB, identityDB := dbtest.New(t, "control", control.Migrate), dbtest.New(t, "identity", identity.Migrate)
@@ -56,6 +56,9 @@ func start(t *testing.T) *plane {
 		Recipients: []daemon.Path{daemon.Path(keys.RegionSigningPublic()), daemon.Path(keys.RecoveryPublic())},
 		PublicURL:  "http://{host}:8080", APIDomain: "api.localhost", Development: true,
 	}}
+	for _, f := range edit {
+		f(&p.cfg)
+	}
 	process, err := daemon.NewProcess(ctx, "tenantry-control", "test", daemon.Config{Log: daemon.LogConfig{Level: "error"}}, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
@@ -196,9 +199,9 @@ func TestConfigurationIsCheckedAsAWhole(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		":1: roles", "roles[1]: must be api", ":2: public_url", ":3: rest_url", "database: must be set", "config_redis: must be set", "api_domain: must be set", "recipients: must",
+		"roles[1]: must be api", ":2: public_url", ":3: rest_url", "database: must be set", "config_redis: must be set", "api_domain: must be set", "recipients: must",
 	} {
-		if !strings.Contains(strings.ReplaceAll(err.Error(), "roles[1]", "roles[1]"), want) && want != ":1: roles" {
+		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in\n%v", want, err)
 		}
 	}

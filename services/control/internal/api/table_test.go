@@ -177,7 +177,10 @@ func TestPanicIsTheErrorOfOneCall(t *testing.T) {
 		t.Errorf("panic: %v", err)
 	}
 	_, err = s.unary(ctx, &controlv1.GetOrgRequest{}, &grpc.UnaryServerInfo{FullMethod: "/tenantry.control.v1.OrgService/Shred"},
-		func(context.Context, any) (any, error) { t.Error("a method without a policy was called"); return nil, nil })
+		func(context.Context, any) (any, error) {
+			t.Error("a method without a policy was called")
+			return nil, nil
+		})
 	if reasonOf(status.Convert(err)) != reasonRouteUnknown {
 		t.Errorf("a method without a policy: %v", err)
 	}
