@@ -50,7 +50,7 @@ const (
 		"-@all +@read +@write +@connection +eval +evalsha +script|load -@dangerous +info +wait\n"
 	replicaRule = "user replica on #%s resetchannels %%R~t:* %%R~b:* %%R~r:* %%R~o:* %%R~h:* %%R~log:* %%R~meta:* ~fleet:* ~nack " +
 		"-@all +@read +hset +hdel +xadd +@connection -@dangerous\n"
-	runtimeRule = "user runtime on #%s resetchannels ~* -@all +@read +@write +@connection +eval +evalsha +script|load -@dangerous\n"
+	runtimeRule = "user runtime on #%s resetchannels ~* -@all +@read +@write +@connection +eval +evalsha +script|load +time -@dangerous\n"
 )
 
 // certificateLife is that of the self-signed certificates, which are for the first day: an operator puts real ones in their place.
