@@ -173,7 +173,7 @@ func TestKillDuringProvisioningLeavesAllOrNothing(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(rand.IntN(120_000)) * time.Microsecond) // the moment of the kill is what is tried
+		time.Sleep(time.Duration(rand.IntN(500_000)) * time.Microsecond) // the moment of the kill is what is tried
 		program.Kill()
 		callers.Wait()
 		program.Start()
@@ -187,6 +187,11 @@ func TestKillDuringProvisioningLeavesAllOrNothing(t *testing.T) {
 	e2etest.Eventually(t, e2eWait, "nothing is waiting", func() bool {
 		return e2etest.Count(t, rig.Control.AdminURL, "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM identity_seeds)") == 0
 	})
+	start := time.Now()
+	e2etest.Eventually(t, e2eWait, "what does not exist is known not to exist", func() bool {
+		return send(t, http.MethodGet, rig.Base("nobody."+org.Slug+".localhost")+"/.well-known/openid-configuration", "", nil).Status == http.StatusNotFound
+	})
+	t.Logf("everything published %v after the last start", time.Since(start).Round(time.Millisecond))
 	cutAndThere := 0
 	for _, slug := range slugs {
 		if there := whole(t, rig, org, slug, acked[slug]); there && !acked[slug] {
