@@ -335,6 +335,31 @@ func TestTheStackRuns(t *testing.T) {
 		t.Fatal("no access token")
 	}
 
+	t.Run("a stranger's forwarded headers", func(t *testing.T) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, tenant.Issuer+"/.well-known/openid-configuration", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{
+			"X-Forwarded-Host": "evil.localhost", "Forwarded": "host=evil.localhost;proto=https", "X-Forwarded-For": "192.0.2.6", "X-Forwarded-Proto": "https",
+		} {
+			req.Header.Set(name, value)
+		}
+		if got := e2etest.Str(e2etest.Send(t, req).JSON, "issuer"); got != tenant.Issuer {
+			t.Errorf("issuer %q", got)
+		}
+	})
+	t.Run("an unknown host", func(t *testing.T) {
+		res, err := e2etest.HTTPClient().Get(rig.Base("nobody.localhost") + "/oauth2/token")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusNotFound {
+			t.Errorf("status %d", res.StatusCode)
+		}
+	})
+
 	t.Run("servers refuse strangers", s.refuseStrangers)
 
 	t.Run("control plane killed", func(t *testing.T) {

@@ -117,6 +117,8 @@ func (t Table) Caddyfile() []byte {
 {
 	admin off
 	servers {
+		# No HTTP/3: it would be offered on a UDP port that the compose file does not publish.
+		protocols h1 h2
 		max_header_size 16KB
 		timeouts {
 			read_header 5s
@@ -148,8 +150,7 @@ func (t Table) Caddyfile() []byte {
 		}
 		fmt.Fprintf(&b, `	handle%s {
 		reverse_proxy %s:8080 {
-			# The client's own forwarded headers are dropped: only this proxy's count.
-			header_up X-Forwarded-For {remote_host}
+			# Caddy itself replaces a stranger's X-Forwarded headers, and lets this one pass.
 			header_up -Forwarded
 			lb_try_duration 2s
 		}
