@@ -154,7 +154,7 @@ func (s *stack) startPostgres() {
 	}
 	s.t.Cleanup(func() { _ = os.RemoveAll(shared) })
 	hba := filepath.Join(shared, "pg_hba.conf")
-	err = errors.Join(os.Chmod(shared, 0o711), os.WriteFile(hba, []byte("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"), 0o600), os.Chmod(hba, 0o644)) //nolint:gosec // another user's server reads it
+	err = errors.Join(os.Chmod(shared, 0o711), os.WriteFile(hba, []byte("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"), 0o600), os.Chmod(hba, 0o644)) // another user's server reads it
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (a *app) healthcheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer res.Body.Close() //nolint:errcheck // read only
+			defer res.Body.Close()
 			body, _ := io.ReadAll(io.LimitReader(res.Body, 4<<10))
 			if res.StatusCode != http.StatusOK {
 				return fmt.Errorf("%s: %s", res.Status, strings.TrimSpace(string(body)))
