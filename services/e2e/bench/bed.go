@@ -86,10 +86,11 @@ func try[T any](v T, err error) T {
 // bed is the system that is measured: a durable PostgreSQL, two Redis servers, and the real programs as processes of their own.
 type bed struct {
 	*life
-	seconds time.Duration // for each side of a row
-	pg      *localserver.Postgres
-	rig     *e2etest.Rig
-	dir     string
+	seconds  time.Duration // for each side of a row
+	profiles string        // directory for CPU profiles of the services; "" for none
+	pg       *localserver.Postgres
+	rig      *e2etest.Rig
+	dir      string
 
 	control, login, token *program
 	org                   *e2etest.Org
@@ -97,9 +98,8 @@ type bed struct {
 	api, web              e2etest.Client
 }
 
-func newBed(each time.Duration) *bed {
-	b := &bed{life: &life{}, seconds: each}
-	return b
+func newBed(each time.Duration, profiles string) *bed {
+	return &bed{life: &life{}, seconds: each, profiles: profiles}
 }
 
 // start starts everything and makes a tenant.
@@ -116,7 +116,12 @@ func (b *bed) start() {
 	// From here on they are this program's: with their logs in files, which is what a log costs in production.
 	for name, p := range map[string]**program{e2etest.Control: &b.control, e2etest.Login: &b.login, e2etest.Token: &b.token} {
 		b.rig.Program(name).Stop()
-		*p = b.program(filepath.Join(e2etest.Binaries(b), "tenantry-"+name), "--config", filepath.Join(b.rig.Dir, name+".yaml"))
+		config := filepath.Join(b.rig.Dir, name+".yaml")
+		if b.profiles == "" {
+			*p = b.program(filepath.Join(e2etest.Binaries(b), "tenantry-"+name), "--config", config)
+		} else {
+			*p = b.program(try(os.Executable()), "serve-"+name, config, filepath.Join(b.profiles, name+".cpu"))
+		}
 	}
 	b.control.addr = strings.TrimPrefix(b.rig.REST, "http://")
 	b.login.addr, b.token.addr = strings.TrimPrefix(b.rig.Login, "http://"), strings.TrimPrefix(b.rig.Token, "http://")
@@ -219,13 +224,22 @@ func (p *program) stop() {
 func cpu(programs ...*program) func() time.Duration {
 	return func() (sum time.Duration) {
 		for _, p := range programs {
-			raw := try(os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid)))
-			// The name in the second field may have spaces; utime and stime are the 14th and 15th field, in hundredths of a second (proc(5)).
-			f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
-			sum += time.Duration(try(strconv.Atoi(f[11]))+try(strconv.Atoi(f[12]))) * 10 * time.Millisecond
+			if now, ok := readProcess(p.cmd.Process.Pid); ok {
+				sum += now.own
+			}
 		}
 		return sum
 	}
+}
+
+// postgresCPU is the processor time of the database server: of the backends that live, and of those that have ended.
+func postgresCPU() (sum time.Duration) {
+	for _, p := range processes() {
+		if p.name == "postgres" && descends(p.pid) {
+			sum += p.own
+		}
+	}
+	return sum
 }
 
 // rss is the resident memory of the process in MiB.

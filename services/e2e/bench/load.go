@@ -160,6 +160,7 @@ type slice struct {
 	n, failed int
 	first     error
 	took, cpu time.Duration
+	postgres  time.Duration   // processor time of the database server
 	latency   []time.Duration // sorted
 }
 
@@ -179,6 +180,7 @@ func (s *side) run(d time.Duration) slice {
 	if s.cpu != nil {
 		cpu = s.cpu()
 	}
+	postgres := postgresCPU()
 	start := time.Now()
 	end := start.Add(d)
 	var wg sync.WaitGroup
@@ -206,6 +208,7 @@ func (s *side) run(d time.Duration) slice {
 	if s.cpu != nil {
 		sum.cpu = s.cpu() - cpu
 	}
+	sum.postgres = max(0, postgresCPU()-postgres)
 	for _, p := range parts {
 		sum.n += p.n
 		sum.failed += p.failed
@@ -221,7 +224,7 @@ func (s *side) run(d time.Duration) slice {
 // result is what all slices of a side gave.
 type result struct {
 	rate, p50, p99 float64 // medians of the slices; per second and in milliseconds
-	cpu            float64 // microseconds each, of all slices
+	cpu, postgres  float64 // microseconds each, of all slices
 	n, failed      int
 	first          error
 	slices         []slice
@@ -248,10 +251,11 @@ func interleave(each time.Duration, sides ...*side) []result {
 	for i := range all {
 		r := &all[i]
 		var rates, p50, p99 []float64
-		var cpu time.Duration
+		var cpu, postgres time.Duration
 		for _, s := range r.slices {
 			rates, p50, p99 = append(rates, s.rate()), append(p50, ms(s.at(0.5))), append(p99, ms(s.at(0.99)))
 			cpu += s.cpu
+			postgres += s.postgres
 			r.n += s.n
 			r.failed += s.failed
 			if r.first == nil {
@@ -260,9 +264,9 @@ func interleave(each time.Duration, sides ...*side) []result {
 		}
 		r.rate, r.p50, r.p99 = median(rates), median(p50), median(p99)
 		if r.n > 0 {
-			r.cpu = float64(cpu.Microseconds()) / float64(r.n)
+			r.cpu, r.postgres = float64(cpu.Microseconds())/float64(r.n), float64(postgres.Microseconds())/float64(r.n)
 		}
-		progress("  %-34s %9.0f/s  p50 %.3f ms  p99 %.3f ms  %.1f µs CPU each  %d failed", sides[i].name, r.rate, r.p50, r.p99, r.cpu, r.failed)
+		progress("  %-34s %9.0f/s  p50 %.3f ms  p99 %.3f ms  %.1f µs CPU each, %.0f µs of PostgreSQL  %d failed", sides[i].name, r.rate, r.p50, r.p99, r.cpu, r.postgres, r.failed)
 		if r.first != nil {
 			progress("    first failure: %v", r.first)
 		}

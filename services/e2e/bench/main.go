@@ -12,12 +12,22 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tenantry/tenantry/services/e2e/e2etest"
+	"github.com/tenantry/tenantry/services/internal/logbuf"
+	"github.com/tenantry/tenantry/services/internal/serve"
+	"github.com/tenantry/tenantry/services/internal/serve/controlserver"
+	"github.com/tenantry/tenantry/services/internal/serve/loginserver"
+	"github.com/tenantry/tenantry/services/internal/serve/tokenserver"
 )
 
 // row is a line of the table.
@@ -48,16 +58,23 @@ var groups = []group{
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "serve-yardsticks" {
-		exit(serve(os.Stdin))
+		exit(serveYardsticks(os.Stdin))
 	}
-	if len(os.Args) > 2 && os.Args[1] == "serve-login" {
-		exit(serveLogin(os.Args[2]))
+	if len(os.Args) > 2 && os.Args[1] == "serve-cheap" {
+		exit(profiled(os.Args[3:], func() error { return serveLogin(os.Args[2]) }))
+	}
+	for name, p := range programs {
+		if len(os.Args) > 2 && os.Args[1] == "serve-"+name {
+			log := logbuf.New(os.Stderr)
+			exit(profiled(os.Args[3:], func() error { defer log.Close(); return p.Run(context.Background(), os.Args[2], log) }))
+		}
 	}
 	out := flag.String("out", "", "file to write the table to; none: only to standard output")
 	only := flag.String("only", "", "measure some: "+strings.Join(names(), ", ")+" (separated by commas)")
 	seconds := flag.Float64("seconds", 8, "how long each side of a comparison is measured")
+	profiles := flag.String("profiles", "", "directory for CPU profiles of the services; they then run in copies of this program")
 	flag.Parse()
-	exit(run(*out, *only, time.Duration(*seconds*float64(time.Second))))
+	exit(run(*out, *only, *profiles, time.Duration(*seconds*float64(time.Second))))
 }
 
 func exit(err error) {
@@ -75,7 +92,27 @@ func names() (all []string) {
 	return all
 }
 
-func run(out, only string, each time.Duration) (err error) {
+// programs are the services, for when they are profiled.
+var programs = map[string]serve.Service{e2etest.Control: controlserver.Program, e2etest.Login: loginserver.Program, e2etest.Token: tokenserver.Program}
+
+// profiled runs a service and writes a CPU profile of it, when a file is given.
+func profiled(file []string, run func() error) error {
+	if len(file) == 0 || file[0] == "" {
+		return run()
+	}
+	f, err := os.Create(file[0])
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	err = run()
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
+}
+
+func run(out, only, profiles string, each time.Duration) (err error) {
 	chosen := groups
 	if only != "" {
 		chosen = nil
@@ -87,7 +124,7 @@ func run(out, only string, each time.Duration) (err error) {
 			chosen = append(chosen, groups[i])
 		}
 	}
-	b := newBed(each)
+	b := newBed(each, profiles)
 	defer b.end()
 	defer func() {
 		if p := recover(); p != nil {
@@ -95,12 +132,12 @@ func run(out, only string, each time.Duration) (err error) {
 			if !ok {
 				panic(p)
 			}
-			err = fmt.Errorf("%s", string(f))
+			err = errors.New(string(f))
 		}
 	}()
 	begin := time.Now()
 	b.start()
-	busy := others(b)
+	busy := others()
 	var rows []row
 	for _, g := range chosen {
 		progress("%s", g.name)

@@ -18,7 +18,7 @@ import (
 func report(rows []row, command string, busy float64, took time.Duration) string {
 	var t strings.Builder
 	t.WriteString("# Benchmarks\n\nMade by `" + command + "`; do not edit.\n\n")
-	fmt.Fprintf(&t, "%s, measured in %s. %s\n\n", machine(), took.Round(time.Second), others1(busy))
+	fmt.Fprintf(&t, "%s, measured in %s. %s\n\n", machine(), took.Round(time.Second), quiet(busy))
 	t.WriteString("| figure | reach | measured | reached | best open peer |\n|---|---|---|---|---|\n")
 	for _, r := range rows {
 		ok := "yes"
@@ -45,8 +45,8 @@ How it is measured:
 	return t.String()
 }
 
-// others1 says how quiet the machine was.
-func others1(busy float64) string {
+// quiet says how quiet the machine was.
+func quiet(busy float64) string {
 	return fmt.Sprintf("Programs that have nothing to do with it used %.0f %% of the machine meanwhile.", busy*100)
 }
 
@@ -68,18 +68,16 @@ func machine() string {
 }
 
 // others watches the machine and answers which share of it went to processes that this program did not start.
-func others(b *bed) func() float64 {
+func others() func() float64 {
 	total0, idle0 := machineTime()
-	own0 := ownTime(b)
-	begin := time.Now()
-	_ = begin
+	own0 := ownTime()
 	return func() float64 {
 		total, idle := machineTime()
 		all := float64(total - total0)
 		if all == 0 {
 			return 0
 		}
-		return max(0, (all-float64(idle-idle0)-float64(ownTime(b)-own0))/all)
+		return max(0, (all-float64(idle-idle0)-float64(ownTime()-own0))/all)
 	}
 }
 
@@ -99,37 +97,66 @@ func machineTime() (total, idle int64) {
 	return total, idle
 }
 
-// ownTime is the time of this process's session: itself, what it started, and their children that have ended.
-func ownTime(*bed) (sum int64) {
-	entries, _ := os.ReadDir("/proc")
-	parent := map[int]int{}
-	used := map[int]int64{}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		raw, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		if err != nil {
-			continue
-		}
-		f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-		parent[pid], _ = strconv.Atoi(f[1])
-		for _, i := range []int{11, 12, 13, 14} { // utime, stime, and those of children that were waited for
-			n, _ := strconv.ParseInt(f[i], 10, 64)
-			used[pid] += n
-		}
-	}
-	self := os.Getpid()
-	for pid := range used {
-		for p := pid; p > 1; p = parent[p] {
-			if p == self {
-				sum += used[pid]
-				break
-			}
+// ownTime is the time of this process and of everything that it started, in hundredths of a second.
+func ownTime() (sum int64) {
+	for _, p := range processes() {
+		if descends(p.pid) {
+			sum += int64((p.own + p.children) / (10 * time.Millisecond))
 		}
 	}
 	return sum
+}
+
+// process is what /proc says of one.
+type process struct {
+	pid, parent   int
+	name          string
+	own, children time.Duration // processor time, and that of children that have ended and were waited for
+}
+
+func processes() (all []process) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			if p, ok := readProcess(pid); ok {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+// readProcess reads /proc/PID/stat (proc(5)): after the name, which may have spaces, the parent is the 4th field, and the times are the
+// 14th to 17th in hundredths of a second.
+func readProcess(pid int) (p process, ok bool) {
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return p, false
+	}
+	text := string(raw)
+	open, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
+	f := strings.Fields(text[end+1:])
+	number := func(i int) int { n, _ := strconv.Atoi(f[i]); return n }
+	p = process{pid: pid, name: text[open+1 : end], parent: number(1)}
+	p.own = time.Duration(number(11)+number(12)) * 10 * time.Millisecond
+	p.children = time.Duration(number(13)+number(14)) * 10 * time.Millisecond
+	return p, true
+}
+
+// descends says whether a process was started by this one, or by what it started.
+func descends(pid int) bool {
+	self := os.Getpid()
+	for pid > 1 {
+		if pid == self {
+			return true
+		}
+		p, ok := readProcess(pid)
+		if !ok {
+			return false
+		}
+		pid = p.parent
+	}
+	return false
 }
 
 // dial connects as a client would.

@@ -235,7 +235,10 @@ func (b *bed) cheapLogin() *program {
 	addr := freeAddress()
 	file := filepath.Join(b.rig.Dir, "login-cheap.yaml")
 	must(os.WriteFile(file, bytes.ReplaceAll(raw, []byte(b.login.addr), []byte(addr)), 0o600))
-	p := b.program(try(os.Executable()), "serve-login", file)
+	p := b.program(try(os.Executable()), "serve-cheap", file)
+	if b.profiles != "" {
+		p.args = append(p.args, filepath.Join(b.profiles, "login-cheap.cpu"))
+	}
 	p.addr = addr
 	p.start()
 	return p
@@ -372,4 +375,3 @@ func (b *bed) commits(connections int) *side {
 		},
 	}
 }
-

@@ -219,7 +219,6 @@ func start(b *bed) []row {
 	}}
 }
 
-
 // freeAddress is a loopback address that nobody listens on.
 func freeAddress() string {
 	l := try(net.Listen("tcp", "127.0.0.1:0"))

@@ -69,8 +69,8 @@ func (f *fixed) write(w http.ResponseWriter, body []byte) {
 	_, _ = w.Write(body) // nobody is left to be told
 }
 
-// serve is the yardsticks' process.
-func serve(stdin io.Reader) error {
+// serveYardsticks is the yardsticks' process.
+func serveYardsticks(stdin io.Reader) error {
 	var y yardsticks
 	if err := json.NewDecoder(stdin).Decode(&y); err != nil {
 		return err
