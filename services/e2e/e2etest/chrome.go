@@ -39,6 +39,10 @@ func Chrome(t testing.TB, more ...chromedp.ExecAllocatorOption) context.Context 
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
+	// The browser lives as long as the context that starts it, so not as long as some step's.
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start Chromium: %v", err)
+	}
 	return ctx
 }
 

@@ -164,7 +164,7 @@ func (o *Org) ProvisionRequest(slug string) map[string]any {
 	return map[string]any{
 		"tenantId": slug, "requestId": RequestID(), "blueprint": o.Blueprint,
 		"tenant":  map[string]any{"displayName": "The " + slug + " company"},
-		"owner":   map[string]any{"email": "owner@" + slug + ".example", "displayName": "Owner of " + slug},
+		"owner":   map[string]any{"email": "owner@" + slug + "." + o.Slug + ".example", "displayName": "Owner of " + slug},
 		"waitFor": "LOGIN_READY",
 	}
 }

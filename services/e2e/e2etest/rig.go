@@ -319,3 +319,9 @@ func yaml(indent string, m map[string]any) string {
 	}
 	return b.String()
 }
+
+// FreePort is a port that nobody listens on.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	return freePorts(t, 1)[0]
+}
