@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -327,10 +328,20 @@ func (g *Gateway) handleError(ctx context.Context, _ *runtime.ServeMux, _ runtim
 	g.refuse(w, r, st)
 }
 
-// plain is a text of the JSON library without the word that it varies between builds so that nobody relies on it.
+// unparsed is how strconv says that a text is no number or truth value.
+var unparsed = regexp.MustCompile(`strconv\.Parse(Bool)?\w*: parsing ("(?:[^"\\]|\\.)*"): [a-z ]+`)
+
+// plain is a text of the JSON library or the query parser in words for people: without the space that the former varies between
+// builds so that nobody relies on it, and without the names of Go's functions.
 func plain(text string) string {
-	text = strings.ReplaceAll(text, "\u00a0", " ")
-	return strings.TrimPrefix(text, "proto: ")
+	text = strings.TrimPrefix(strings.ReplaceAll(text, "\u00a0", " "), "proto: ")
+	return unparsed.ReplaceAllStringFunc(text, func(found string) string {
+		m := unparsed.FindStringSubmatch(found)
+		if m[1] != "" {
+			return m[2] + " is neither true nor false"
+		}
+		return m[2] + " is not a number in range"
+	})
 }
 
 func (g *Gateway) handleRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
