@@ -61,7 +61,8 @@ func settle(t *testing.T, rig *e2etest.Rig) {
 	e2etest.Eventually(t, e2eWait, "the system is at rest", func() bool {
 		pause()
 		now := rig.State(t)
-		still := last.Diff(now) == "" && e2etest.Count(t, rig.Control.AdminURL, "SELECT count(*) FROM rsa_wanted") == 0
+		still := last.Diff(now) == "" && e2etest.Count(t, rig.Control.AdminURL, "SELECT count(*) FROM rsa_wanted") == 0 &&
+			e2etest.Count(t, rig.Identity.AdminURL, "SELECT count(*) FROM river_job WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')") == 0
 		last = now
 		return still
 	})
