@@ -44,33 +44,40 @@
   }
 
   // Contrast (WCAG 2.2, 1.4.3): each text against what is behind it.
-  const parse = (c) => { const m = c.match(/[\d.]+/g).map(Number); return { r: m[0], g: m[1], b: m[2], a: m.length > 3 ? m[3] : 1 }; };
+  const parse = (c) => {
+    const m = c.match(/[\d.]+/g).map(Number), unit = c.startsWith("color(srgb") ? 255 : 1; // color-mix() computes to color(srgb …), in 0 to 1
+    return { r: m[0] * unit, g: m[1] * unit, b: m[2] * unit, a: m.length > 3 ? m[3] : 1 };
+  };
   const lin = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
   const lum = (c) => 0.2126 * lin(c.r) + 0.7152 * lin(c.g) + 0.0722 * lin(c.b);
   const ratio = (a, b) => { const [x, y] = [lum(a), lum(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+  // All colours that may be behind an element: of a gradient each.
   const behind = (e) => {
     for (; e; e = e.parentElement) {
-      const c = parse(getComputedStyle(e).backgroundColor);
-      if (c.a === 1) return c;
-      if (c.a > 0) return null; // translucent: not to be judged here
+      const style = getComputedStyle(e), gradient = style.backgroundImage.match(/rgba?\([^)]*\)/g);
+      if (gradient) return gradient.map(parse);
+      const c = parse(style.backgroundColor);
+      if (c.a === 1) return [c];
+      if (c.a > 0) { say("a translucent background cannot be judged", e); return [c]; }
     }
-    return matchMedia("(prefers-color-scheme: dark)").matches && getComputedStyle(root).colorScheme.includes("dark") ? { r: 18, g: 18, b: 18, a: 1 } : { r: 255, g: 255, b: 255, a: 1 };
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches && getComputedStyle(root).colorScheme.includes("dark");
+    return [dark ? { r: 18, g: 18, b: 18, a: 1 } : { r: 255, g: 255, b: 255, a: 1 }];
   };
+  const worst = (color, backs) => Math.min(...backs.map((b) => ratio(parse(color), b)));
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let n; (n = walker.nextNode());) {
     const e = n.parentElement;
     if (!n.data.trim() || !visible(e) || hiddenForSighted(e) || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(e.tagName)) continue;
-    const style = getComputedStyle(e), back = behind(e);
-    if (!back) continue;
+    const style = getComputedStyle(e);
     const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && +style.fontWeight >= 700);
-    const r = ratio(parse(style.color), back);
+    const r = worst(style.color, behind(e));
     if (r < (large ? 3 : 4.5) - 0.005) say("contrast " + r.toFixed(2) + " of " + JSON.stringify(n.data.trim().slice(0, 40)), e);
   }
   for (const e of document.querySelectorAll("input")) {
     if (e.type === "hidden" || !visible(e)) continue;
-    const style = getComputedStyle(e), back = behind(e.parentElement);
-    if (back && parseFloat(style.borderTopWidth) > 0) {
-      const r = ratio(parse(style.borderTopColor), back);
+    const style = getComputedStyle(e);
+    if (parseFloat(style.borderTopWidth) > 0) {
+      const r = worst(style.borderTopColor, behind(e.parentElement));
       if (r < 2.995) say("the edge of a field has contrast " + r.toFixed(2), e);
     }
   }
