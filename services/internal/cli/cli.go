@@ -70,8 +70,6 @@ type app struct {
 		server, keyFile, key, context, org string
 		json, noColor, noInput             bool
 	}
-	// signals says that a command handles SIGINT itself.
-	signals bool
 }
 
 // main runs one command line and answers its exit code.

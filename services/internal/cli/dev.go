@@ -76,7 +76,7 @@ func devFailure(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, devenv.Interrupted):
+	case errors.Is(err, devenv.ErrInterrupted):
 		return exitError(exitInterrupted)
 	case errors.As(err, &ports):
 		return &failure{

@@ -60,8 +60,8 @@ type Applied struct {
 	Clients   map[string]string // client_ids of shared clients by slug
 }
 
-// Interrupted says that Ctrl-C ended the start.
-var Interrupted = errors.New("interrupted")
+// ErrInterrupted says that Ctrl-C ended the start.
+var ErrInterrupted = errors.New("interrupted")
 
 // environment is a running one.
 type environment struct {
@@ -106,7 +106,7 @@ func Run(ctx context.Context, opt Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer lock.Close() //nolint:errcheck // closing unlocks
+	defer lock.Close()
 	e.endOrphan(sampleName)
 	if err := e.keepPorts(); err != nil {
 		return err
@@ -117,7 +117,7 @@ func Run(ctx context.Context, opt Options) (err error) {
 	if e.logFile, err = os.OpenFile(e.layout.log("tenantry"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return err
 	}
-	defer e.logFile.Close() //nolint:errcheck // a log
+	defer e.logFile.Close()
 	e.log = slog.New(slog.NewJSONHandler(e.logFile, nil))
 
 	defer func() {
@@ -128,8 +128,8 @@ func Run(ctx context.Context, opt Options) (err error) {
 		}
 	}()
 	if err := e.start(ctx); err != nil {
-		if errors.Is(context.Cause(ctx), Interrupted) {
-			return Interrupted
+		if errors.Is(context.Cause(ctx), ErrInterrupted) {
+			return ErrInterrupted
 		}
 		return err
 	}
@@ -149,7 +149,7 @@ func (e *environment) handleSignals(cancel context.CancelCauseFunc) (stop func()
 			return
 		}
 		fmt.Fprintln(e.Out, "\nStopping. Once more skips the clean-up.")
-		cancel(Interrupted)
+		cancel(ErrInterrupted)
 		select {
 		case <-signals:
 			// The servers' guards stop them, and the next start repairs what was left.

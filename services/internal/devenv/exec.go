@@ -29,7 +29,7 @@ func Exec(ctx context.Context, command []string, in io.Reader, out, errOut io.Wr
 		defer pg.Stop()
 		environment = append(environment, localserver.TestDatabaseEnv+"="+pg.URL("postgres", localserver.Superuser))
 	}
-	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // the caller's own command, which signals end
+	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // the caller's own command, which signals end
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environment, in, out, errOut
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)

@@ -110,7 +110,7 @@ func Reset(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close() //nolint:errcheck // closing unlocks
+	defer lock.Close()
 	l.endOrphan(sampleName)
 	for _, server := range l.servers() {
 		if err := localserver.Remove(server); err != nil {

@@ -31,8 +31,12 @@ func DefaultPorts(offset int) Ports {
 
 func (p Ports) list() []port {
 	return []port{
-		{p.DataPlane, "sign-in pages of tenants"}, {p.REST, "control plane, REST"}, {p.GRPC, "control plane, gRPC"},
-		{p.Admin, "health and metrics"}, {p.Sample, "sample apps"}, {p.Mail, "mail inbox"},
+		{p.DataPlane, "sign-in pages of tenants"},
+		{p.REST, "control plane, REST"},
+		{p.GRPC, "control plane, gRPC"},
+		{p.Admin, "health and metrics"},
+		{p.Sample, "sample apps"},
+		{p.Mail, "mail inbox"},
 	}
 }
 
@@ -106,12 +110,12 @@ func holder(ctx context.Context, port int) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "lsof", "-nP", "-t", "-sTCP:LISTEN", "-iTCP:"+strconv.Itoa(port)).Output() //nolint:gosec // a number
+	out, err := exec.CommandContext(ctx, "lsof", "-nP", "-t", "-sTCP:LISTEN", "-iTCP:"+strconv.Itoa(port)).Output()
 	if err != nil {
 		return ""
 	}
 	pid, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	name, err := exec.CommandContext(ctx, "ps", "-o", "comm=", "-p", pid).Output() //nolint:gosec // a number of lsof's
+	name, err := exec.CommandContext(ctx, "ps", "-o", "comm=", "-p", pid).Output()
 	if err != nil {
 		return "process " + pid
 	}
@@ -151,7 +155,7 @@ func listeningInode(table string, port int) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	const listening = "0A"
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		fields := strings.Fields(lines.Text())

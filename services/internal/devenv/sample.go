@@ -33,8 +33,8 @@ func (l layout) startSample(ctx context.Context, program string, environment []s
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()            //nolint:errcheck // the program has its own
-	cmd := exec.Command(program) //nolint:gosec,noctx // ours, ended by Stop and not by the start's context
+	defer log.Close()
+	cmd := exec.Command(program) //nolint:noctx // ours, ended by Stop and not by the start's context
 	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childAttributes()
@@ -82,14 +82,14 @@ func (l layout) endOrphan(name string) {
 	if err != nil {
 		return
 	}
-	defer os.Remove(l.pid(name)) //nolint:errcheck // the next run tries again
+	defer os.Remove(l.pid(name))
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid <= 1 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "ps", "-o", "comm=", "-p", strconv.Itoa(pid)).Output() //nolint:gosec // a number
+	out, err := exec.CommandContext(ctx, "ps", "-o", "comm=", "-p", strconv.Itoa(pid)).Output()
 	if running := ""; err == nil {
 		running = filepath.Base(strings.TrimSpace(string(out)))
 		if running != name {

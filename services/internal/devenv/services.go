@@ -69,7 +69,7 @@ func (e *environment) startServices(ctx context.Context, at *stage) error {
 		return err
 	}
 	s.smtp = smtp.Addr().String()
-	smtpPort := smtp.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // a TCP listener's address
+	smtpPort := smtp.Addr().(*net.TCPAddr).Port
 
 	// What login and token share.
 	verifier, err := snapshot.LoadVerifier(e.keys().SnapshotPins())
@@ -168,7 +168,7 @@ func (e *environment) startServices(ctx context.Context, at *stage) error {
 		return nil
 	case err := <-s.ended:
 		if err == nil {
-			err = Interrupted
+			err = ErrInterrupted
 		}
 		return err
 	}

@@ -39,7 +39,7 @@ const maxAnswer = 16 << 20
 // Transport finds localhost and every name below it on the loopback interface, as RFC 6761 section 6.3 wants it and many
 // resolvers do not.
 func Transport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // the standard library's is one
+	t := http.DefaultTransport.(*http.Transport).Clone()
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if host, port, err := net.SplitHostPort(address); err == nil && IsLocalhost(host) {
@@ -143,7 +143,7 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 		}
 		return nil, fmt.Errorf("%w from %s: %w", ErrUnreachable, base, err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
 		return nil, fmt.Errorf("%w from %s: %w", ErrUnreachable, base, err)
