@@ -48,7 +48,7 @@ func TestNewHostIsNotHiddenByARefusalThatWasBeingLoaded(t *testing.T) {
 		// A replica reads its entry within milliseconds. On a busy machine it may take longer, but a name that is hidden is so for
 		// the 2 s of a remembered refusal.
 		published := time.Now()
-		deadline := published.Add(time.Second)
+		deadline := published.Add(1800 * time.Millisecond)
 		for {
 			if _, err := c.Lookup(t.Context(), host); err == nil {
 				slowest = max(slowest, time.Since(published))
@@ -95,7 +95,8 @@ func TestOldVersionIsNotInsertedAfterItsSuccessorWasAnnounced(t *testing.T) {
 		time.Sleep(time.Duration(rand.IntN(6000)) * time.Microsecond)
 		w.publish(item)
 		wg.Wait()
-		deadline := time.Now().Add(200 * time.Millisecond)
+		// An old version that got in would stay for good, so patience with a busy machine hides nothing.
+		deadline := time.Now().Add(10 * time.Second)
 		for {
 			got, err := c.Lookup(t.Context(), host)
 			if err == nil && got.ConfigVersion == doc.GetConfigVersion() {
