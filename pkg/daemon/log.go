@@ -37,11 +37,10 @@ func (c *LogConfig) Validate(k *Check) {
 // NewLogger makes a logger that writes one line for each record to w. Records logged with the context of a traced request
 // carry its trace_id and span_id.
 func NewLogger(w io.Writer, cfg LogConfig) *slog.Logger {
-	options := &slog.HandlerOptions{Level: levels[cfg.Level]}
 	if cfg.Format == "text" {
-		return slog.New(traceHandler{slog.NewTextHandler(w, options)})
+		return slog.New(traceHandler{slog.NewTextHandler(w, &slog.HandlerOptions{Level: levels[cfg.Level]})})
 	}
-	return slog.New(traceHandler{slog.NewJSONHandler(w, options)})
+	return slog.New(traceHandler{newLineHandler(w, levels[cfg.Level])})
 }
 
 // traceHandler adds the ids of the trace in the context.
