@@ -277,7 +277,7 @@ func whole(t *testing.T, rig *e2etest.Rig, org *e2etest.Org, slug string, acked 
 		t.Errorf("%s exists, and its host answers %d", slug, found.Status)
 	}
 	name := e2etest.Str(a.JSON, "name")
-	for list, want := range map[string]int{"clients": 6, "apiKeys": 2, "users": 1} {
+	for list, want := range map[string]int{"clients": 5, "apiKeys": 2, "users": 1} {
 		got := len(e2etest.List(rig.API(t, org.Key, http.MethodGet, "/v1/"+name+"/"+list, nil), list))
 		if got != want {
 			t.Errorf("%s has %d %s, want %d", slug, got, list, want)

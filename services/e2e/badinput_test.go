@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tenantry/tenantry/services/e2e/e2etest"
 )
@@ -57,15 +58,21 @@ func TestBadInputOfTheAPIIsRefusedClearlyAndChangesNothing(t *testing.T) {
 // settle waits until what provisioning does in the background is done.
 func settle(t *testing.T, rig *e2etest.Rig) {
 	t.Helper()
-	last := rig.State(t)
-	e2etest.Eventually(t, e2eWait, "the system is at rest", func() bool {
+	last, moving := rig.State(t), ""
+	for deadline := time.Now().Add(e2eWait); ; {
 		pause()
 		now := rig.State(t)
-		still := last.Diff(now) == "" && e2etest.Count(t, rig.Control.AdminURL, "SELECT count(*) FROM rsa_wanted") == 0 &&
-			e2etest.Count(t, rig.Identity.AdminURL, "SELECT count(*) FROM river_job WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')") == 0
-		last = now
-		return still
-	})
+		moving = last.Diff(now)
+		if wanted := e2etest.Count(t, rig.Control.AdminURL, "SELECT count(*) FROM rsa_wanted"); wanted > 0 {
+			moving += fmt.Sprintf("; %d tenants wait for an RSA key", wanted)
+		}
+		if moving == "" {
+			return
+		}
+		if last = now; time.Now().After(deadline) {
+			t.Fatalf("the system is not at rest after %v: %s", e2eWait, moving)
+		}
+	}
 }
 
 func checkRefusal(t *testing.T, a *e2etest.Answer, status int, field string) {

@@ -58,7 +58,7 @@ type module struct {
 func newProvider(t *testing.T, mode string) *provider {
 	t.Helper()
 	rig := system.Rig(t)
-	org := rig.NewOrg(t, "oidf")
+	org := rig.NewOrgWith(t, "oidf", e2etest.DraftRS256())
 	request := org.ProvisionRequest("op")
 	request["tenant"] = map[string]any{"displayName": "Conformance", "type": "PRODUCTION"}
 	p := &provider{rig: rig, tenant: org.ProvisionWith(t, request), mode: mode}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 )
 
@@ -71,8 +72,14 @@ const (
 	PostLogoutURI     = "https://app.example/bye"
 )
 
-// Draft is the blueprint of an Org: each kind of client, roles, an invited owner, and keys locked to the tenant.
-func Draft() map[string]any {
+// Draft is the blueprint of an Org: each kind of client, roles, an invited owner, and keys locked to the tenant. Its tenants sign by
+// ES256 alone, since an RSA key for each tenant of each test would be most of the work of a run.
+func Draft() map[string]any { return draft("ES256") }
+
+// DraftRS256 is Draft with an RSA key for each tenant, and one more client, rs256, that gets its ID tokens by RS256.
+func DraftRS256() map[string]any { return draft("ES256", "RS256") }
+
+func draft(algorithms ...string) map[string]any {
 	web := func(id, auth string, more map[string]any) map[string]any {
 		c := map[string]any{
 			"id": id, "displayName": "App " + id, "kind": "WEB", "clientType": "CONFIDENTIAL", "firstParty": true,
@@ -84,30 +91,33 @@ func Draft() map[string]any {
 		}
 		return c
 	}
+	clients := []any{
+		web("web", "client_secret_basic", nil),
+		web("post", "client_secret_post", nil),
+		web("third", "client_secret_basic", map[string]any{"firstParty": false}),
+		map[string]any{
+			"id": "spa", "displayName": "Single page", "kind": "SPA", "clientType": "PUBLIC", "firstParty": true, "redirectUris": []string{"https://spa.example/cb"},
+			"postLogoutRedirectUris": []string{"https://spa.example/"}, "grantTypes": []string{"authorization_code", "refresh_token"}, "tokenEndpointAuthMethod": "none",
+			"corsOrigins": []string{"https://spa.example"},
+		},
+		map[string]any{
+			"id": "api", "displayName": "Machine", "kind": "SERVICE", "clientType": "CONFIDENTIAL", "grantTypes": []string{"client_credentials"},
+			"tokenEndpointAuthMethod": "client_secret_basic", "scopes": []string{"chat:read", "chat:write"},
+		},
+	}
+	if slices.Contains(algorithms, "RS256") {
+		clients = append(clients, web("rs256", "client_secret_basic", map[string]any{"idTokenAlg": "RS256"}))
+	}
 	return map[string]any{
 		"config": map[string]any{
 			"passwordPolicy": map[string]any{"minLength": 12},
-			"tokenPolicy":    map[string]any{"accessAlg": "ES256", "idTokenAlgs": []string{"ES256", "RS256"}},
+			"tokenPolicy":    map[string]any{"accessAlg": "ES256", "idTokenAlgs": algorithms},
 			"registration":   map[string]any{"enabled": true},
 		},
 		"parameters": map[string]any{"brandColor": map[string]any{"type": "STRING", "default": "#0b6e4f", "pattern": "#[0-9a-fA-F]{6}"}},
 		"theme":      map[string]any{"brand": "{{brandColor}}"},
 		"roles":      []any{map[string]any{"id": "admin"}, map[string]any{"id": "moderator"}, map[string]any{"id": "member", "default": true}},
-		"clients": []any{
-			web("web", "client_secret_basic", nil),
-			web("post", "client_secret_post", nil),
-			web("rs256", "client_secret_basic", map[string]any{"idTokenAlg": "RS256"}),
-			web("third", "client_secret_basic", map[string]any{"firstParty": false}),
-			map[string]any{
-				"id": "spa", "displayName": "Single page", "kind": "SPA", "clientType": "PUBLIC", "firstParty": true, "redirectUris": []string{"https://spa.example/cb"},
-				"postLogoutRedirectUris": []string{"https://spa.example/"}, "grantTypes": []string{"authorization_code", "refresh_token"}, "tokenEndpointAuthMethod": "none",
-				"corsOrigins": []string{"https://spa.example"},
-			},
-			map[string]any{
-				"id": "api", "displayName": "Machine", "kind": "SERVICE", "clientType": "CONFIDENTIAL", "grantTypes": []string{"client_credentials"},
-				"tokenEndpointAuthMethod": "client_secret_basic", "scopes": []string{"chat:read", "chat:write"},
-			},
-		},
+		"clients":    clients,
 		"apiKeys": []any{
 			map[string]any{"id": "tenant-admin", "role": "tenantAdmin"},
 			map[string]any{"id": "user-reader", "permissions": []string{"users.get", "users.list"}},
