@@ -32,7 +32,7 @@ func TestLoginsGoOnWithTheControlPlaneStopped(t *testing.T) {
 	jwks := send(t, http.MethodGet, warm.Issuer+"/.well-known/jwks.json", "", nil)
 
 	rig.Program(e2etest.Control).Stop()
-	if _, err := e2etest.HTTPClient().Get(rig.REST + "/healthz"); err == nil { //nolint:bodyclose,noctx // it must fail
+	if _, err := e2etest.HTTPClient().Get(rig.REST + "/healthz"); err == nil {
 		t.Fatal("the control plane still answers")
 	}
 
@@ -228,7 +228,7 @@ func count(m map[string]bool) (n int) {
 // provisionUntilKilled calls and reports the status, 0 when there was no answer, and whether the connection broke off.
 func provisionUntilKilled(rig *e2etest.Rig, org *e2etest.Org, slug string) (status int, cut bool) {
 	body := org.ProvisionRequest(slug)
-	req, err := http.NewRequest(http.MethodPost, rig.REST+"/v1/"+org.Name+"/tenants:provision", jsonBody(body)) //nolint:noctx // the client has a time-out
+	req, err := http.NewRequest(http.MethodPost, rig.REST+"/v1/"+org.Name+"/tenants:provision", jsonBody(body))
 	if err != nil {
 		return 0, false
 	}
@@ -238,7 +238,7 @@ func provisionUntilKilled(rig *e2etest.Rig, org *e2etest.Org, slug string) (stat
 	if err != nil {
 		return 0, true
 	}
-	defer res.Body.Close() //nolint:errcheck // read to the end
+	defer res.Body.Close()
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
 		return 0, true
 	}

@@ -219,7 +219,6 @@ func ask(t *testing.T, issuer string, e e2etest.Endpoint, s slot, value string, 
 	s.put(p, value)
 	path, body := strings.TrimSuffix(p.path, "…"), ""
 	if e.Method == http.MethodPost {
-		body = p.form.Encode()
 		p.header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if p.query.Has("r") {
 			path += "?r=" + url.QueryEscape(p.query.Get("r"))

@@ -41,7 +41,7 @@ func sampleApps(t *testing.T, rig *e2etest.Rig, org *e2etest.Org) int {
 		}
 	})
 	e2etest.Eventually(t, e2eWait, "the sample apps answer", func() bool {
-		res, err := e2etest.HTTPClient().Get(fmt.Sprintf("http://127.0.0.1:%d/", port)) //nolint:noctx // the client has a time-out
+		res, err := e2etest.HTTPClient().Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
 		if err == nil {
 			_ = res.Body.Close()
 		}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tenantry/tenantry/pkg/daemon"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/services/dataplane/login"
 	"github.com/tenantry/tenantry/services/e2e/e2etest"
@@ -258,10 +259,11 @@ func serveLogin(file string) error {
 		return err
 	}
 	defer users.Close()
+	cfg.Memory.Apply()
 	log := logbuf.New(os.Stderr)
 	defer log.Close()
 	cfg.Service.Mail = login.MailConfig{} // the other one sends the mails
-	service, err := login.New(ctx, cfg.Service, login.Deps{Logger: slog.New(slog.NewJSONHandler(log, nil)), Identity: users})
+	service, err := login.New(ctx, cfg.Service, login.Deps{Logger: daemon.NewLogger(log, cfg.Process.Log), Identity: users})
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (r *Rig) Do(t testing.TB, c Call) *Answer {
 
 func read(t testing.TB, res *http.Response) *Answer {
 	t.Helper()
-	defer res.Body.Close() //nolint:errcheck // read to the end
+	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatalf("%s: %v", res.Request.URL, err)

@@ -67,7 +67,7 @@ func (p *Program) Start() {
 	}
 	ended := make(chan error, 1)
 	if p.binary != "" {
-		cmd := exec.Command(p.binary, "--config", p.config)
+		cmd := exec.CommandContext(context.Background(), p.binary, "--config", p.config) // it lives until Stop
 		cmd.Stdout, cmd.Stderr = p.log, p.log
 		cmd.Env = os.Environ()
 		if err := cmd.Start(); err != nil {

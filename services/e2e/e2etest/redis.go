@@ -26,11 +26,11 @@ func RedisDo(t testing.TB, address string, args ...string) any {
 	if u.Scheme == "unix" {
 		network, target = "unix", u.Path
 	}
-	conn, err := net.DialTimeout(network, target, 5*time.Second)
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), network, target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // after the answer
+	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}

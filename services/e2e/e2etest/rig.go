@@ -156,7 +156,7 @@ func (r *Rig) startMail(t testing.TB) {
 // serveMail receives mails until the test ends and returns the port.
 func (r *Rig) serveMail(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func (r *Rig) startEdge(t testing.TB) {
 			},
 		}
 	}
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", r.Port))
+	l, err := listen(fmt.Sprintf("127.0.0.1:%d", r.Port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +224,10 @@ func (r *Rig) startEdge(t testing.TB) {
 		}
 	}()
 	t.Cleanup(func() { _ = server.Close() })
+}
+
+func listen(address string) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 }
 
 // freePorts finds ports that nobody listens on. They are below the range from which the kernel gives ports to outgoing connections,
@@ -242,7 +246,7 @@ func freePorts(t testing.TB, n int) (ports []int) {
 		if nextPort++; nextPort > 32000 {
 			nextPort = 20000
 		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", nextPort))
+		l, err := listen(fmt.Sprintf("127.0.0.1:%d", nextPort))
 		if err != nil {
 			continue
 		}

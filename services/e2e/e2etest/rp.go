@@ -293,7 +293,7 @@ func PostForm(t testing.TB, endpoint string, c Client, form url.Values) *Answer 
 // Send sends a request as it is.
 func Send(t testing.TB, req *http.Request) *Answer {
 	t.Helper()
-	res, err := HTTPClient().Do(req)
+	res, err := HTTPClient().Do(req) //nolint:gosec // the tests' own system
 	if err != nil {
 		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}

@@ -121,6 +121,6 @@ func query(ctx context.Context, url string, f func(context.Context, *pgx.Conn) e
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx) //nolint:errcheck // after the answer
+	defer conn.Close(ctx)
 	return f(ctx, conn)
 }
