@@ -224,13 +224,21 @@ func clusterMajor(data string) (int, error) {
 
 // initdb makes a cluster beside its place and moves it there, so that a kill half-way leaves none.
 func initdb(ctx context.Context, bin installation, base, data string, owner account, durable bool) error {
-	next := data + ".new"
-	for _, dir := range []string{next, data} {
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
+	// A run that was killed here may have left an initdb that still works: it keeps its directory for itself, and fails when that is
+	// gone. What it manages to write meanwhile, the next call removes.
+	const unfinished = ".new-"
+	left, err := filepath.Glob(data + unfinished + "*")
+	if err != nil {
+		return err
 	}
-	if err := os.Mkdir(next, 0o700); err != nil {
+	for _, dir := range left {
+		_ = os.RemoveAll(dir)
+	}
+	if err := os.RemoveAll(data); err != nil {
+		return err
+	}
+	next, err := os.MkdirTemp(filepath.Dir(data), filepath.Base(data)+unfinished)
+	if err != nil {
 		return err
 	}
 	if err := owner.own(next); err != nil {
