@@ -46,7 +46,7 @@ var lines = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // Handle implements slog.Handler.
 func (h *lineHandler) Handle(ctx context.Context, r slog.Record) error {
-	buf := lines.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	buf := lines.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer lines.Put(buf)
 	line, ok := h.format((*buf)[:0], &r)
 	*buf = line[:0]

@@ -178,7 +178,7 @@ func (b *bed) program(path string, args ...string) *program {
 // begin starts the process and does not wait.
 func (p *program) begin() {
 	p.log = try(os.CreateTemp(p.b.dir, filepath.Base(p.path)+"-*.log"))
-	cmd := exec.Command(p.path, p.args...) //nolint:gosec,noctx // our own binary, ended by stop
+	cmd := exec.CommandContext(p.b.Context(), p.path, p.args...)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	if p.stdin != nil {
 		cmd.Stdin = bytes.NewReader(p.stdin)

@@ -35,7 +35,7 @@ type answer struct {
 func (c *conn) do(request []byte) (answer, error) {
 	if c.c == nil {
 		var err error
-		if c.c, err = net.DialTimeout("tcp", c.addr, 5*time.Second); err != nil {
+		if c.c, err = dial(c.addr); err != nil {
 			return answer{}, err
 		}
 		c.r = bufio.NewReaderSize(c.c, 16<<10)

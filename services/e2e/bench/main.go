@@ -156,7 +156,7 @@ func run(out, only, profiles string, each time.Duration) (err error) {
 		return nil
 	}
 	fmt.Print(text)
-	return os.WriteFile(out, []byte(text), 0o644) //nolint:gosec // a page of the documentation
+	return os.WriteFile(out, []byte(text), 0o644)
 }
 
 func command(only string, each time.Duration) string {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -160,4 +161,6 @@ func descends(pid int) bool {
 }
 
 // dial connects as a client would.
-func dial(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, time.Second) }
+func dial(addr string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", addr)
+}

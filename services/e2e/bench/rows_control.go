@@ -61,7 +61,7 @@ var (
 func provision(b *bed) []row {
 	// The use case is internal to the control plane: its own benchmark measures it, on this server.
 	bin := b.dir + "/provision.test"
-	build := exec.Command("go", "test", "-c", "-o", bin, "./services/control/internal/provision")
+	build := exec.CommandContext(b.Context(), "go", "test", "-c", "-o", bin, "./services/control/internal/provision")
 	build.Dir = e2etest.Root()
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
@@ -72,7 +72,7 @@ func provision(b *bed) []row {
 	var commits []float64
 	for range 3 {
 		commits = append(commits, base.run(b.seconds/4).rate())
-		cmd := exec.Command(bin, "-test.run=^$", "-test.bench=BenchmarkProvision/c=16", "-test.benchtime="+n+"x")
+		cmd := exec.CommandContext(b.Context(), bin, "-test.run=^$", "-test.bench=BenchmarkProvision/c=16", "-test.benchtime="+n+"x")
 		cmd.Env = append(os.Environ(), localserver.TestDatabaseEnv+"="+b.pg.URL("postgres", localserver.Superuser))
 		cmd.Dir = b.dir
 		out, err := cmd.CombinedOutput()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html"
 	"log/slog"
@@ -46,7 +47,7 @@ type person struct {
 }
 
 func (b *bed) person(loginAddr, email string) *person {
-	return &person{b: b, email: email, login: &conn{addr: loginAddr}, token: &conn{addr: b.token.addr}, scope: "openid offline_access"}
+	return &person{b: b, email: email, login: &conn{addr: loginAddr}, token: &conn{addr: b.token.addr}, scope: "openid"}
 }
 
 // verifier is the app's PKCE verifier.
@@ -274,7 +275,7 @@ func serveLogin(file string) error {
 		<-ctx.Done()
 		_ = server.Close()
 	}()
-	if err := server.ListenAndServe(); err != http.ErrServerClosed { //nolint:errorlint // it is that value
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

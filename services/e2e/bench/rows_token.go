@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,7 @@ const (
 	many       = 64 // callers at a time
 	discovery  = "/.well-known/openid-configuration"
 	jwks       = "/.well-known/jwks.json"
-	tokenPath  = "/oauth2/token"
+	tokenPath  = "/oauth2/token" //nolint:gosec // an address
 	introspect = "/oauth2/introspect"
 )
 
@@ -222,8 +223,8 @@ func start(b *bed) []row {
 
 // freeAddress is a loopback address that nobody listens on.
 func freeAddress() string {
-	l := try(net.Listen("tcp", "127.0.0.1:0"))
-	defer l.Close() //nolint:errcheck // only its number was wanted
+	l := try(new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0"))
+	defer l.Close()
 	return l.Addr().String()
 }
 

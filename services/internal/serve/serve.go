@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/tenantry/tenantry/pkg/daemon"
@@ -92,6 +93,7 @@ func (m Memory) Apply() {
 		size = defaultHeadroom
 	}
 	headroom = make([]byte, size)
+	runtime.KeepAlive(headroom)
 }
 
 // Service is a program of one service.
