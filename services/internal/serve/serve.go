@@ -12,8 +12,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/tenantry/tenantry/pkg/daemon"
 	"github.com/tenantry/tenantry/services/internal/logbuf"
@@ -62,8 +62,9 @@ type Memory struct {
 	Headroom daemon.Bytes `yaml:"headroom"`
 }
 
-// headroom is never written to, so that it takes address space and no memory.
-var headroom []byte
+// headroom is never written to, so that it takes address space and no memory. Tests run several programs in one process, hence the
+// atomic.
+var headroom atomic.Pointer[[]byte]
 
 const defaultHeadroom = 12 << 20
 
@@ -92,8 +93,8 @@ func (m Memory) Apply() {
 	if size == 0 {
 		size = defaultHeadroom
 	}
-	headroom = make([]byte, size)
-	runtime.KeepAlive(headroom)
+	unused := make([]byte, size)
+	headroom.Store(&unused)
 }
 
 // Service is a program of one service.
