@@ -35,6 +35,11 @@ const (
 	maxSubscribers = 1_000
 )
 
+// trouble is an error whose text is a sentence for the person who caused it.
+type trouble string
+
+func (t trouble) Error() string { return string(t) }
+
 var errNoRoom = errors.New("there is no such room")
 
 // hub holds the rooms of all teams in memory: a sample app forgets when it ends.
@@ -86,34 +91,34 @@ func (h *hub) messages(t team, name string) ([]message, error) {
 	return slices.Clone(r.messages), nil
 }
 
-// create opens a room; its errors are sentences for people.
+// create opens a room; its errors are trouble.
 func (h *hub) create(t team, name string) error {
 	if !validLabel(name) {
-		return errors.New("Room name may contain only letters a to z, digits and hyphens")
+		return trouble("Room name may contain only letters a to z, digits and hyphens")
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	rooms := h.rooms(t)
 	switch {
 	case rooms == nil || len(rooms) >= maxRooms:
-		return fmt.Errorf("Your team has %d rooms, which is as many as there can be", maxRooms)
+		return trouble(fmt.Sprintf("Your team has %d rooms, which is as many as there can be", maxRooms))
 	case rooms[name] != nil:
-		return fmt.Errorf("There is a room %s already", name)
+		return trouble("There is a room " + name + " already")
 	}
 	rooms[name] = newRoom()
 	return nil
 }
 
 // post adds a message and hands it to who is listening; its errors are
-// sentences for people, or errNoRoom.
+// trouble, or errNoRoom.
 func (h *hub) post(t team, name string, m message) error {
 	switch n := utf8.RuneCountInString(m.Text); {
 	case n == 0:
-		return errors.New("Enter a message")
+		return trouble("Enter a message")
 	case n > maxText:
-		return fmt.Errorf("Message must be %d characters or fewer", maxText)
+		return trouble(fmt.Sprintf("Message must be %d characters or fewer", maxText))
 	case !utf8.ValidString(m.Text):
-		return errors.New("Message must be text")
+		return trouble("Message must be text")
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -589,3 +589,27 @@ func TestAKeyLockedToATenantNeitherSeesNorChangesWhatIsTheOrgs(t *testing.T) {
 		t.Errorf("the operation of another tenant: %v", err)
 	}
 }
+
+func TestAChosenIDNamesOneLiveKeyOfItsParent(t *testing.T) {
+	h := newHarness(t)
+	hooli := h.provision("hooli")
+	mint := func(tenant id.Tenant) (tenancy.APIKeyCredentials, error) {
+		return h.MintAPIKey(h.ctx, h.owner, h.org.ID, tenant, MintInput{Key: tenancy.APIKey{Slug: "exporter", Permissions: []string{"users.list"}}})
+	}
+	first, err := mint(hooli.Tenant.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mint(hooli.Tenant.ID); !errors.Is(err, tenancy.ReasonSlugTaken) {
+		t.Errorf("a second key of that id: %v", err)
+	}
+	if _, err := mint(id.Tenant{}); err != nil {
+		t.Errorf("the org's own key of that id: %v", err)
+	}
+	if _, err := h.RevokeAPIKey(h.ctx, h.owner, h.org.ID, hooli.Tenant.ID, RevokeKeyInput{Key: first.Key.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mint(hooli.Tenant.ID); err != nil {
+		t.Errorf("the id of a revoked key is not free: %v", err)
+	}
+}

@@ -188,6 +188,7 @@ var constraints = map[string]error{
 	"orgs_slug_key":              tenancy.RefuseField(tenancy.ReasonSlugTaken, "org_id", ""),
 	"blueprints_org_id_slug_key": tenancy.RefuseField(tenancy.ReasonSlugTaken, "blueprint_id", ""),
 	"tenants_org_id_slug_key":    tenancy.RefuseField(tenancy.ReasonSlugTaken, "tenant_id", ""),
+	"api_keys_slug":              tenancy.RefuseField(tenancy.ReasonSlugTaken, "api_key_id", ""),
 	"hostnames_pkey":             tenancy.Refuse(tenancy.ReasonHostnameUnavailable),
 	"operations_request":         ErrRepeated,
 }

@@ -224,6 +224,8 @@ CREATE TABLE api_keys (
     revoke_time    timestamptz
 ) WITH (fillfactor = 90);
 CREATE INDEX api_keys_parent ON api_keys (org_id, tenant_id, id);
+-- A chosen id names one live key of its parent, so that a file applied twice at once makes one.
+CREATE UNIQUE INDEX api_keys_slug ON api_keys (org_id, tenant_id, slug) WHERE slug <> '' AND revoke_time IS NULL;
 CREATE INDEX api_keys_children ON api_keys (minted_by) WHERE minted_by IS NOT NULL;
 
 CREATE TABLE signing_keys (
