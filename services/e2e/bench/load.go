@@ -248,7 +248,7 @@ func interleave(each time.Duration, sides ...*side) []result {
 			all[i].slices = append(all[i].slices, sides[i].run(d))
 		}
 	}
-	for i := range all {
+	for i, side := range sides {
 		r := &all[i]
 		var rates, p50, p99 []float64
 		var cpu, postgres time.Duration
@@ -266,12 +266,12 @@ func interleave(each time.Duration, sides ...*side) []result {
 		if r.n > 0 {
 			r.cpu, r.postgres = float64(cpu.Microseconds())/float64(r.n), float64(postgres.Microseconds())/float64(r.n)
 		}
-		progress("  %-34s %9.0f/s  p50 %.3f ms  p99 %.3f ms  %.1f µs CPU each, %.0f µs of PostgreSQL  %d failed", sides[i].name, r.rate, r.p50, r.p99, r.cpu, r.postgres, r.failed)
+		progress("  %-34s %9.0f/s  p50 %.3f ms  p99 %.3f ms  %.1f µs CPU each, %.0f µs of PostgreSQL  %d failed", side.name, r.rate, r.p50, r.p99, r.cpu, r.postgres, r.failed)
 		if r.first != nil {
 			progress("    first failure: %v", r.first)
 		}
-		if sides[i].cleanup != nil {
-			sides[i].cleanup()
+		if side.cleanup != nil {
+			side.cleanup()
 		}
 	}
 	return all

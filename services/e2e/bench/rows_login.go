@@ -34,7 +34,7 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
-const password = "gilfoyle waters 17 orchids"
+const password = "gilfoyle waters 17 orchids" //nolint:gosec // of people who exist for a minute
 
 // person is somebody with a browser and, for the sake of brevity, the app that they log in to.
 type person struct {

@@ -55,7 +55,7 @@ func TestEveryCommandOfTheReadmeWorksInAFreshClone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -64,7 +64,7 @@ func TestEveryCommandOfTheReadmeWorksInAFreshClone(t *testing.T) {
 		}
 	})
 	clone := filepath.Join(dir, "tenantry")
-	if out, err := exec.CommandContext(t.Context(), "git", "clone", "-q", strings.TrimSpace(string(root)), clone).CombinedOutput(); err != nil { //nolint:gosec // our own repository
+	if out, err := exec.CommandContext(t.Context(), "git", "clone", "-q", strings.TrimSpace(string(root)), clone).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	page, err := os.ReadFile(filepath.Join(clone, "README.md"))
@@ -75,7 +75,7 @@ func TestEveryCommandOfTheReadmeWorksInAFreshClone(t *testing.T) {
 		t.Errorf("README.md has %d lines; one page has 150", n)
 	}
 	home := filepath.Join(dir, "home")
-	if err := os.Mkdir(home, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Mkdir(home, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	env := append(os.Environ(), "XDG_CONFIG_HOME="+home, "TENANTRY_TEST_DATABASE_URL=", "TENANTRY_SERVER=", "TENANTRY_API_KEY=")
@@ -89,7 +89,7 @@ func TestEveryCommandOfTheReadmeWorksInAFreshClone(t *testing.T) {
 		// This test is part of `make test`, which the gate calls itself.
 		script := regexp.MustCompile(`(?m)^make test.*$`).ReplaceAllString(b[1], "")
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script) //nolint:gosec // the page's own commands
+		cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 		cmd.Dir, cmd.Env = clone, env
 		out, err := cmd.CombinedOutput()
 		cancel()
@@ -110,7 +110,7 @@ func TestEveryCommandOfTheReadmeWorksInAFreshClone(t *testing.T) {
 // makeRun starts `make run` and waits until it says that it is ready.
 func makeRun(t *testing.T, clone string, env []string) {
 	t.Helper()
-	cmd := exec.Command("make", "run") //nolint:noctx // ended below, as a person would
+	cmd := exec.Command("make", "run")
 	cmd.Dir, cmd.Env = clone, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
