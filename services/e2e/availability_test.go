@@ -80,7 +80,7 @@ func TestLoginsGoOnWithTheControlPlaneStopped(t *testing.T) {
 // TestAFlushedConfigurationIsRestoredByteForByte empties the configuration Redis (PROMISES.md R-12).
 func TestAFlushedConfigurationIsRestoredByteForByte(t *testing.T) {
 	t.Parallel()
-	rig := e2etest.Start(t, e2etest.Options{})
+	rig := e2etest.Start(t, e2etest.Options{Binaries: true})
 	org := rig.NewOrg(t, "flush")
 	org.ShareChat(t, 8090)
 	hooli, raviga := org.Provision(t, "hooli"), org.Provision(t, "raviga")

@@ -32,7 +32,7 @@ var forbiddenWords = regexp.MustCompile(`(?i)\b(please|sorry|oops|forbidden|an e
 
 func TestBadInputOfTheAPIIsRefusedClearlyAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	rig := e2etest.Start(t, e2etest.Options{})
+	rig := e2etest.Start(t, e2etest.Options{Binaries: true})
 	org := rig.NewOrg(t, "bad")
 	tenant := org.Provision(t, "hooli")
 	other := rig.NewOrg(t, "other")
@@ -65,6 +65,9 @@ func settle(t *testing.T, rig *e2etest.Rig) {
 		moving = last.Diff(now)
 		if wanted := e2etest.Count(t, rig.Control.AdminURL, "SELECT count(*) FROM rsa_wanted"); wanted > 0 {
 			moving += fmt.Sprintf("; %d tenants wait for an RSA key", wanted)
+		}
+		if mails := e2etest.Count(t, rig.Identity.AdminURL, "SELECT count(*) FROM river_job WHERE finalized_at IS NULL"); mails > 0 {
+			moving += fmt.Sprintf("; %d mails wait", mails)
 		}
 		if moving == "" {
 			return

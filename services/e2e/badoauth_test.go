@@ -23,7 +23,7 @@ type badOAuth struct {
 
 func TestBadInputOfTheOAuthEndpointsIsRefusedClearlyAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	rig := e2etest.Start(t, e2etest.Options{})
+	rig := e2etest.Start(t, e2etest.Options{Binaries: true})
 	org := rig.NewOrg(t, "badoauth")
 	tenant := org.Provision(t, "hooli")
 	rp := tenant.RP(t, "web")

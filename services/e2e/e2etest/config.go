@@ -47,6 +47,7 @@ func (r *Rig) writeConfig(t testing.TB) {
 	dataPlane := map[string]any{
 		"config_redis": configRedis, "runtime_redis": runtimeRedis, "identity_database": identityDB,
 		"snapshot_pins": r.Keys.SnapshotPins(), "keyring": r.Keys.Keyring(),
+		"timeout": "5s", // of a machine that runs a whole test suite; the defaults are for one that serves
 	}
 	if r.tls {
 		dataPlane["trusted_proxies"] = []string{"127.0.0.0/8"}

@@ -41,7 +41,8 @@ import (
 
 // Options are how a Rig differs from the usual.
 type Options struct {
-	// Binaries runs the built programs as processes of their own, so that they can be killed.
+	// Binaries runs the built programs as processes of their own, so that they can be killed. Without it they run in this process,
+	// where only one Rig can: libraries keep settings of a process (the gateway's query parser, telemetry).
 	Binaries bool
 	// Port is the edge's; 0 takes a free one.
 	Port int
