@@ -46,7 +46,8 @@ func scanKey(r pgx.Rows, k *tenancy.APIKey, more ...any) error {
 const MaxChain = 8
 
 // KeyChain reads a key by its id, then the key that minted it, and so on. It is work for the platform: nothing is known yet of who
-// asks. The slug of the key's org comes along.
+// asks. The slug of the key's org comes along. OFFSET 0 keeps PostgreSQL from a join that reads all keys: it expects ten minters of each
+// key, and the plan of a connection's first call, when the table was small, stays.
 func (s *Store) KeyChain(ctx context.Context, key id.APIKey) (chain []tenancy.APIKey, orgSlug string, orgState tenancy.State, err error) {
 	err = s.read(ctx, id.Org{}, true, func(r pgx.Rows) error {
 		var k tenancy.APIKey
@@ -56,11 +57,12 @@ func (s *Store) KeyChain(ctx context.Context, key id.APIKey) (chain []tenancy.AP
 		chain = append(chain, k)
 		return nil
 	}, `WITH RECURSIVE up AS (
-			SELECT id, minted_by, 0 AS depth FROM api_keys WHERE id = $1
+			SELECT `+keyColumns+`, 0 AS depth FROM api_keys k WHERE k.id = $1
 			UNION ALL
-			SELECT k.id, k.minted_by, up.depth + 1 FROM up JOIN api_keys k ON k.id = up.minted_by WHERE up.depth < $2
-		) SELECT `+keyColumns+`, o.slug, o.state FROM up JOIN api_keys k ON k.id = up.id
-			JOIN orgs o ON o.id = (SELECT org_id FROM api_keys WHERE id = $1) ORDER BY up.depth`, key, MaxChain)
+			SELECT next.*, up.depth + 1 FROM up CROSS JOIN LATERAL (
+				SELECT `+keyColumns+` FROM api_keys k WHERE k.id = up.minted_by OFFSET 0
+			) next WHERE up.depth < $2
+		) SELECT `+keyColumns+`, o.slug, o.state FROM up k JOIN orgs o ON o.id = (SELECT org_id FROM up WHERE depth = 0) ORDER BY k.depth`, key, MaxChain)
 	if err == nil && len(chain) == 0 {
 		err = tenancy.Refuse(tenancy.ReasonNotFound)
 	}
