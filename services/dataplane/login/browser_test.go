@@ -97,6 +97,9 @@ func newStage(t *testing.T) *stage {
 			if strings.Contains(m.Text, "status of 4") { // a form that is refused answers 422
 				continue
 			}
+			if strings.Contains(m.Text, "Autofocus processing was blocked") { // the test was faster than the page: it had the focus already
+				continue
+			}
 			s.lock.Lock()
 			s.issues = append(s.issues, m.Text)
 			s.lock.Unlock()
