@@ -108,7 +108,7 @@ func checkRefusal(t *testing.T, a *e2etest.Answer, status int, field string) {
 			t.Errorf("field %q is not named: %.400s", field, a.Body)
 		}
 	}
-	for _, inner := range []string{"goroutine", "pgx", "SQLSTATE", "panic", ".go:", "strconv.", "proto:"} {
+	for _, inner := range []string{"goroutine", "jackc", "SQLSTATE", "panic", ".go:", "strconv.", "proto:"} {
 		if strings.Contains(string(a.Body), inner) {
 			t.Errorf("the answer shows the inside (%q): %.400s", inner, a.Body)
 		}

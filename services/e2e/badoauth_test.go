@@ -51,7 +51,7 @@ func TestBadInputOfTheOAuthEndpointsIsRefusedClearlyAndChangesNothing(t *testing
 			if a.Header.Get("Cache-Control") != "no-store" && a.Status != http.StatusRequestHeaderFieldsTooLarge {
 				t.Errorf("Cache-Control %q: an error may be stored", a.Header.Get("Cache-Control"))
 			}
-			for _, inner := range []string{"goroutine", "pgx", "SQLSTATE", "panic", ".go:", "redis"} {
+			for _, inner := range []string{"goroutine", "jackc", "SQLSTATE", "panic", ".go:", "redis"} {
 				if strings.Contains(string(a.Body), inner) {
 					t.Errorf("the answer shows the inside (%q): %s", inner, a.Body)
 				}

@@ -34,10 +34,37 @@ func Transport() *http.Transport {
 	}
 }
 
+// patient asks again when it is told to: an answer of 503 with Retry-After has changed nothing and used nothing up (PROMISES.md R-06),
+// and a machine that runs many tests is slow enough for some. What stays away stays a failure.
+type patient struct{ http.RoundTripper }
+
+const patience = 5
+
+func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	for n := 1; ; n++ {
+		res, err := p.RoundTripper.RoundTrip(req)
+		if err != nil || res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || n == patience || req.Body != nil && req.GetBody == nil {
+			return res, err
+		}
+		_ = res.Body.Close()
+		select {
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		case <-time.After(time.Second):
+		}
+		req = req.Clone(req.Context())
+		if req.Body != nil {
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
 // HTTPClient follows no redirect and keeps no cookie: what a test asks for is what it gets.
 func HTTPClient() *http.Client {
 	return &http.Client{
-		Transport:     shared,
+		Transport:     patient{shared},
 		Timeout:       60 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
