@@ -77,13 +77,29 @@ type invitations struct {
 // Work sends one invitation. The link's secret is drawn here: it exists in this mail and nowhere else. A job that is tried again draws
 // another one; the earlier links go on working, in case a mail left although its job failed.
 func (w *invitations) Work(ctx context.Context, job *river.Job[identity.InvitationMail]) error {
-	return w.m.invite(ctx, job.Args)
+	err := w.m.invite(ctx, job.Args)
+	if errors.Is(err, snapshot.ErrUnknownTenant) {
+		return postponed(w.m.now().Sub(job.CreatedAt), err)
+	}
+	return err
+}
+
+// postponed is what becomes of a mail whose tenant is not served: its snapshot is on its way, or it is suspended or deleted and may
+// come back. Waiting costs no attempt; a mail whose tenant stays away longer than a deletion can be undone is given up.
+func postponed(age time.Duration, err error) error {
+	switch {
+	case age < 2*time.Minute:
+		return river.JobSnooze(10 * time.Second)
+	case age < 31*24*time.Hour:
+		return river.JobSnooze(10 * time.Minute)
+	default:
+		return river.JobCancel(err)
+	}
 }
 
 func (m *mailer) invite(ctx context.Context, args identity.InvitationMail) error {
 	t, err := m.tenants.Tenant(ctx, args.Tenant)
 	if err != nil {
-		// Also for a tenant that is unknown here: its snapshot may be on its way, or it may be suspended and come back.
 		return fmt.Errorf("login: invitation mail: tenant: %w", err)
 	}
 	invitation, token, err := m.identity.IssueInvitationToken(ctx, args.TenantRef, args.Invitation, m.now())

@@ -3,9 +3,12 @@
 package login
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/riverqueue/river"
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
@@ -59,4 +62,26 @@ func FuzzUnseal(f *testing.F) {
 			t.Errorf("%q opens", handle)
 		}
 	})
+}
+
+func TestAMailWaitsForATenantThatIsAway(t *testing.T) {
+	cause := errors.New("unknown tenant")
+	for _, c := range []struct {
+		age  time.Duration
+		want time.Duration // 0 means given up
+	}{
+		{time.Second, 10 * time.Second},
+		{time.Hour, 10 * time.Minute},
+		{30 * 24 * time.Hour, 10 * time.Minute},
+		{32 * 24 * time.Hour, 0},
+	} {
+		err := postponed(c.age, cause)
+		snooze, waits := errors.AsType[*river.JobSnoozeError](err)
+		switch {
+		case c.want == 0 && !errors.Is(err, cause):
+			t.Errorf("after %v: %v, want it given up with its cause", c.age, err)
+		case c.want != 0 && (!waits || snooze.Duration != c.want):
+			t.Errorf("after %v: %v, want a pause of %v", c.age, err, c.want)
+		}
+	}
 }
