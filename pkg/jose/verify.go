@@ -7,10 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/base64"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
@@ -64,105 +61,24 @@ type Header struct {
 // Errors: ErrMalformed, ErrAlgorithm, ErrType, ErrUnknownKey, ErrSignature, in this order of checking. With ErrUnknownKey the
 // header is filled in, so that a caller may fetch the issuer's keys again; with every other error it is zero.
 func (s *KeySet) Verify(token string, opt VerifyOptions) (payload []byte, h Header, err error) {
-	limit := opt.MaxBytes
-	if limit <= 0 {
-		limit = DefaultMaxBytes
-	}
-	if len(token) > limit {
-		return nil, Header{}, fmt.Errorf("%w: token above %d bytes", ErrMalformed, limit)
-	}
-	first := strings.IndexByte(token, '.')
-	last := strings.LastIndexByte(token, '.')
-	// Two dots, three parts; encoding/base64 would skip line breaks.
-	if first < 1 || last < first+2 || last == len(token)-1 ||
-		strings.IndexByte(token[first+1:last], '.') >= 0 || strings.ContainsAny(token, "\r\n") {
-		return nil, Header{}, fmt.Errorf("%w: not a compact JWS", ErrMalformed)
-	}
-	// Two buffers: the text, since hash functions and decoders take slices, and the three decoded parts.
-	text := []byte(token)
-	buf := make([]byte, 0, base64.RawURLEncoding.DecodedLen(len(text)))
-	buf, err = encoding.AppendDecode(buf, text[:first])
-	if err != nil {
-		return nil, Header{}, fmt.Errorf("%w: header is not base64url", ErrMalformed)
-	}
-	var head tokenHeader
-	if err := head.parse(buf); err != nil {
+	var c compactJWS
+	if err := c.open(token, opt, fromKeyID); err != nil {
 		return nil, Header{}, err
 	}
-	h = head.Header
-	if !slices.Contains(opt.Algorithms, Algorithm(h.Alg)) {
-		return nil, Header{}, ErrAlgorithm
-	}
-	if !slices.ContainsFunc(opt.Typ, func(want string) bool { return sameType(want, h.Typ) }) {
-		return nil, Header{}, ErrType
-	}
-	key, known := s.keys[h.KeyID]
+	key, known := s.keys[c.KeyID]
 	if !known {
-		return nil, h, ErrUnknownKey
+		return nil, c.Header, ErrUnknownKey
 	}
-	if string(key.alg) != h.Alg {
+	if string(key.alg) != c.Alg {
 		return nil, Header{}, fmt.Errorf("%w: the key is for another", ErrAlgorithm)
 	}
-	start := len(buf)
-	if buf, err = encoding.AppendDecode(buf, text[first+1:last]); err != nil {
-		return nil, Header{}, fmt.Errorf("%w: payload is not base64url", ErrMalformed)
+	if err := c.decode(); err != nil {
+		return nil, Header{}, err
 	}
-	end := len(buf)
-	if buf, err = encoding.AppendDecode(buf, text[last+1:]); err != nil {
-		return nil, Header{}, fmt.Errorf("%w: signature is not base64url", ErrMalformed)
-	}
-	if !key.verify(text[:last], buf[end:]) {
+	if !key.verify(c.input(), c.signature) {
 		return nil, Header{}, ErrSignature
 	}
-	return buf[start:end:end], h, nil
-}
-
-// encoding is base64url without padding; Strict refuses trailing bits that an encoder would have left at zero.
-var encoding = base64.RawURLEncoding.Strict()
-
-type tokenHeader struct {
-	Header
-	hasTyp bool
-}
-
-func (h *tokenHeader) parse(data []byte) error {
-	if err := eachMember(data, h.read); err != nil {
-		return err
-	}
-	if h.Alg == "" || h.KeyID == "" || len(h.KeyID) > maxKeyID || h.hasTyp && h.Typ == "" {
-		return fmt.Errorf("%w: header needs alg and kid", ErrMalformed)
-	}
-	return nil
-}
-
-func (h *tokenHeader) read(name, value []byte) (err error) {
-	switch string(name) {
-	case "alg":
-		h.Alg, err = stringValue(value)
-	case "kid":
-		h.KeyID, err = stringValue(value)
-	case "typ":
-		h.hasTyp = true
-		h.Typ, err = stringValue(value)
-	case "crit", "b64":
-		return fmt.Errorf("%w: header has extensions", ErrMalformed)
-	case "jwk", "jku", "x5c", "x5u":
-		return fmt.Errorf("%w: header brings its own key", ErrMalformed)
-	}
-	return err
-}
-
-// sameType compares media types as RFC 7515 section 4.1.9 abbreviates them: "application/" may be left out where no other slash
-// follows.
-func sameType(want, got string) bool {
-	return strings.EqualFold(want, got) || want != "" && got != "" && strings.EqualFold(longType(want), longType(got))
-}
-
-func longType(t string) string {
-	if strings.Contains(t, "/") {
-		return t
-	}
-	return "application/" + t
+	return c.payload, c.Header, nil
 }
 
 // verify reports whether sig is the JOSE signature of input.

@@ -30,6 +30,11 @@ const (
 	GrantAuthorizationCode Grant = 1 << iota
 	GrantRefreshToken
 	GrantClientCredentials
+	GrantImplicit // response types with tokens; the token endpoint does not know it
+	GrantJWTBearer
+	GrantDeviceCode
+	GrantTokenExchange
+	GrantCIBA
 )
 
 // grantTypes names the grants in the order in which they are printed.
@@ -40,12 +45,17 @@ var grantTypes = []struct {
 	{GrantTypeAuthorizationCode, GrantAuthorizationCode},
 	{GrantTypeRefreshToken, GrantRefreshToken},
 	{GrantTypeClientCredentials, GrantClientCredentials},
+	{GrantTypeImplicit, GrantImplicit},
+	{GrantTypeJWTBearer, GrantJWTBearer},
+	{GrantTypeDeviceCode, GrantDeviceCode},
+	{GrantTypeTokenExchange, GrantTokenExchange},
+	{GrantTypeCIBA, GrantCIBA},
 }
 
-// ParseGrant gives the grant for a grant_type; ok is false when it does not exist (RFC 6749 section 5.2, unsupported_grant_type).
+// ParseGrant gives the grant for a grant_type of the token endpoint, which implicit is not; ok is false when it does not exist (RFC 6749 section 5.2, unsupported_grant_type).
 func ParseGrant(grantType string) (g Grant, ok bool) {
 	for _, t := range grantTypes {
-		if t.name == grantType {
+		if t.name == grantType && t.bit != GrantImplicit {
 			return t.bit, true
 		}
 	}
@@ -63,6 +73,9 @@ func ParseGrantTypes(names []string) (GrantSet, error) {
 	var s GrantSet
 	for _, name := range names {
 		g, ok := ParseGrant(name)
+		if name == GrantTypeImplicit {
+			g, ok = GrantImplicit, true
+		}
 		if !ok {
 			return 0, fmt.Errorf("unknown grant type %q", name)
 		}
@@ -93,6 +106,8 @@ type ClientSecret struct {
 	Hash secret.Hash
 	// ExpireTime is when it stops working; zero means never.
 	ExpireTime time.Time
+	// Sealed is its text for who can open it, where it is an HMAC key (client_secret_jwt); nil otherwise.
+	Sealed *secret.Sealed
 }
 
 // Client is what the engine knows of a registered client (RFC 6749 section 2), with everything resolved that is inherited. It is
@@ -146,10 +161,15 @@ type Client struct {
 	RefreshTTL, RefreshAbsoluteTTL time.Duration
 	// RefreshGrace is for how long the previous refresh token is answered once more.
 	RefreshGrace time.Duration
+
+	// Profile is the stricter one of the tenant's and the client's own.
+	Profile Profile
+	// Protocol is what the client is registered for beyond the basics.
+	Protocol
 }
 
 // NeedsPKCE says whether an authorization request of this client must have a code_challenge (RFC 9700 section 2.1.1).
-func (c *Client) NeedsPKCE() bool { return c.Public || c.RequirePKCE }
+func (c *Client) NeedsPKCE() bool { return c.Public || c.RequirePKCE || c.Profile.RequiresPKCE() }
 
 // RedirectURI finds the registered redirect URI that requested matches.
 func (c *Client) RedirectURI(requested string) (RedirectURI, bool) {

@@ -18,8 +18,15 @@ func TestGrantSet(t *testing.T) {
 	if got := s.Strings(); !slices.Equal(got, []string{"authorization_code", "refresh_token"}) {
 		t.Errorf("Strings = %q", got)
 	}
-	// RFC 9700 sections 2.1.2 and 2.4: implicit and password do not exist here.
-	for _, name := range []string{"implicit", "password", "", "Authorization_Code"} {
+	// A client may be registered for implicit, but there is nothing of it at the token endpoint.
+	if s, err := ParseGrantTypes([]string{"implicit"}); err != nil || !s.Has(GrantImplicit) {
+		t.Errorf("implicit: %b, %v", s, err)
+	}
+	if _, ok := ParseGrant("implicit"); ok {
+		t.Error("implicit is a grant of the token endpoint")
+	}
+	// RFC 9700 section 2.4: password does not exist here.
+	for _, name := range []string{"password", "", "Authorization_Code"} {
 		if _, err := ParseGrantTypes([]string{name}); err == nil {
 			t.Errorf("grant type %q accepted", name)
 		}

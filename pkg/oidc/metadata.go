@@ -90,7 +90,7 @@ func NewMetadata(in MetadataInput) Metadata {
 			ScopesSupported:                            scopes,
 			ResponseTypesSupported:                     []string{oauth2.ResponseTypeCode},
 			ResponseModesSupported:                     []string{oauth2.ResponseModeQuery, oauth2.ResponseModeFragment, oauth2.ResponseModeFormPost},
-			GrantTypesSupported:                        oauth2.GrantTypes(),
+			GrantTypesSupported:                        []string{oauth2.GrantTypeAuthorizationCode, oauth2.GrantTypeRefreshToken, oauth2.GrantTypeClientCredentials},
 			TokenEndpointAuthMethodsSupported:          append(slices.Clone(secrets), oauth2.AuthMethodNone),
 			UILocalesSupported:                         in.UILocales,
 			RevocationEndpoint:                         at(PathRevoke),

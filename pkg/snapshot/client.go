@@ -195,7 +195,7 @@ func buildClient(doc *snapshotv1.Client, ctx clientContext) (*oauth2.Client, err
 		return nil, err
 	}
 	for _, step := range [...]func(*oauth2.Client, *snapshotv1.Client, clientContext) error{
-		clientAuthentication, clientURIs, clientPages, clientLifetimes,
+		clientAuthentication, clientURIs, clientPages, clientLifetimes, clientProtocol,
 	} {
 		if err := step(c, doc, ctx); err != nil {
 			return nil, err
@@ -210,7 +210,8 @@ func clientAuthentication(c *oauth2.Client, doc *snapshotv1.Client, _ clientCont
 		if !c.Public {
 			return fmt.Errorf("token_endpoint_auth_method: a confidential client authenticates")
 		}
-	case oauth2.AuthMethodBasic, oauth2.AuthMethodPost, "":
+	case oauth2.AuthMethodBasic, oauth2.AuthMethodPost, oauth2.AuthMethodSecretJWT, oauth2.AuthMethodPrivateKeyJWT, oauth2.AuthMethodTLS,
+		oauth2.AuthMethodSelfSignedTLS, "":
 		if c.Public && c.AuthMethod != "" {
 			return fmt.Errorf("token_endpoint_auth_method: a public client has none")
 		}
@@ -226,7 +227,7 @@ func clientAuthentication(c *oauth2.Client, doc *snapshotv1.Client, _ clientCont
 		if !ok || !hashed {
 			return fmt.Errorf("secrets: want an id of 16 and a hash of 32 bytes")
 		}
-		out := oauth2.ClientSecret{ID: secretID, Hash: hash}
+		out := oauth2.ClientSecret{ID: secretID, Hash: hash, Sealed: sealedSecret(s)}
 		if s.GetExpireTime() != nil {
 			if err := s.GetExpireTime().CheckValid(); err != nil {
 				return fmt.Errorf("secrets: expire_time: %w", err)
@@ -364,4 +365,18 @@ func bounded(field string, list []string) error {
 		}
 	}
 	return nil
+}
+
+// sealedSecret is the secret's text as the token service opens it; nil for all but client_secret_jwt.
+func sealedSecret(s *snapshotv1.ClientSecret) *secret.Sealed {
+	if len(s.GetSealed()) == 0 {
+		return nil
+	}
+	sealed := sealedOf(s.GetSealed(), s.GetWraps())
+	return &sealed
+}
+
+// ClientSecretAAD is the place that a client secret is sealed for: the control plane seals with it, the token service opens.
+func ClientSecretAAD(client id.Client, s id.ClientSecret) secret.AAD {
+	return secret.AAD{Purpose: secret.PurposeSigning, Tenant: id.Tenant(client), KeyID: s.String(), Algorithm: "client-secret"}
 }

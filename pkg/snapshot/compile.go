@@ -17,6 +17,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
+	"github.com/tenantry/tenantry/pkg/oauth2"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 )
 
@@ -210,6 +211,10 @@ func (t *Tenant) identity(core *snapshotv1.TenantSnapshot) error {
 	if t.Pool, ok = rawID[id.UserPool](core.GetUserPoolId()); !ok {
 		return refused("user_pool_id", "want 16 bytes")
 	}
+	if n := len(core.GetPairwiseSalt()); n != 0 && n != 32 {
+		return refused("pairwise_salt", "want 32 bytes or none")
+	}
+	t.PairwiseSalt = bytes.Clone(core.GetPairwiseSalt())
 	if b := core.GetBlueprintId(); len(b) != 0 && len(b) != 16 {
 		return refused("blueprint_id", "want 16 bytes or none")
 	}
@@ -399,7 +404,8 @@ func (t *Tenant) shareStrings() {
 
 // policyView turns a resolved policy, every field of which is set and within bounds, into the struct that requests read.
 func policyView(p *snapshotv1.Policy) *Policy {
-	k, s, l := p.GetToken(), p.GetSession(), p.GetLifetimes()
+	k, s, l, o := p.GetToken(), p.GetSession(), p.GetLifetimes(), p.GetOauth()
+	profile, _ := oauth2.ParseProfile(o.GetSecurityProfile()) // one of the ranks, which are all profiles
 	return &Policy{
 		AccessTTL: k.GetAccessTtl().AsDuration(), IDTokenTTL: k.GetIdTokenTtl().AsDuration(), RefreshTTL: k.GetRefreshTtl().AsDuration(),
 		RefreshAbsoluteTTL: k.GetRefreshAbsoluteTtl().AsDuration(), RefreshGrace: k.GetRefreshGrace().AsDuration(),
@@ -410,8 +416,23 @@ func policyView(p *snapshotv1.Policy) *Policy {
 		AuthorizationRequestTTL: l.GetAuthorizationRequest().AsDuration(),
 		RegistrationEnabled:     p.GetRegistration().GetEnabled(),
 		EmailFrom:               p.GetEmail().GetFrom(), EmailFromName: p.GetEmail().GetFromName(),
-		CORSOrigins: slices.Clone(p.GetCors().GetOrigins().GetValues()),
+		CORSOrigins:      slices.Clone(p.GetCors().GetOrigins().GetValues()),
+		PushedRequestTTL: l.GetPushedRequest().AsDuration(), DeviceCodeTTL: l.GetDeviceCode().AsDuration(),
+		BackchannelRequestTTL: l.GetBackchannelRequest().AsDuration(),
+		Profile:               profile, ResponseTypes: slices.Clone(o.GetResponseTypes().GetValues()), DynamicRegistration: o.GetDynamicRegistration(),
+		ClientIDMetadataDocuments: o.GetClientIdMetadataDocuments(), LegacyAssertionAudience: o.GetLegacyAssertionAudience(),
+		DetailTypes: detailTypes(o.GetAuthorizationDetailsTypes().GetValues()), SessionManagement: o.GetSessionManagement(),
 	}
+}
+
+func detailTypes(texts []string) []oauth2.DetailType {
+	var list []oauth2.DetailType
+	for _, text := range texts {
+		if t, err := oauth2.ParseDetailType(text); err == nil { // checked with the policy's bounds
+			list = append(list, t)
+		}
+	}
+	return list
 }
 
 func rawID[T ~[16]byte](b []byte) (v T, ok bool) {

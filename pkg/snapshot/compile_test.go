@@ -187,7 +187,7 @@ func TestPoisonIsRefused(t *testing.T) {
 		{"clients[0]: token_endpoint_auth_method", func(d D) { d.Clients[0].Public = true }},
 		{"clients[0]: secrets", func(d D) { d.Clients[0].Secrets[0].Hash = []byte("short") }},
 		{"clients[0]: secrets", func(d D) { d.Clients[0].Secrets = []*snapshotv1.ClientSecret{nil} }},
-		{"clients[0]: grant_types", func(d D) { d.Clients[0].GrantTypes = []string{"implicit"} }},
+		{"clients[0]: grant_types", func(d D) { d.Clients[0].GrantTypes = []string{"password"} }},
 		{"clients[0]: redirect_uri", func(d D) { d.Clients[0].RedirectUris = []string{"https://x.example/#f"} }},
 		{"clients[0]: redirect_uri", func(d D) { d.Clients[0].RedirectUris = []string{"javascript:alert(1)"} }},
 		{"clients[0]: redirect_uri", func(d D) { d.Clients[0].RedirectUris = []string{"http://hooli.localhost/cb"} }},

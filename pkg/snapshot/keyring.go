@@ -100,13 +100,7 @@ func (k *KeyRing) open(alg string, o *secret.Opener) (*jose.Signer, error) {
 			continue
 		}
 		keyID := id.SigningKey(doc.GetKeyId())
-		sealed := secret.Sealed{Ciphertext: doc.GetSealedPrivateKey(), Wraps: make([]secret.Wrap, len(doc.GetWraps()))}
-		for i, w := range doc.GetWraps() {
-			sealed.Wraps[i] = secret.Wrap{
-				Region: w.GetRegion(), Purpose: w.GetPurpose(), KeyID: w.GetKeyId(), Encapsulated: w.GetEncapsulatedKey(), Ciphertext: w.GetCiphertext(),
-			}
-		}
-		der, err := o.Open(SigningKeyAAD(k.tenant.ID, keyID, alg), sealed)
+		der, err := o.Open(SigningKeyAAD(k.tenant.ID, keyID, alg), sealedOf(doc.GetSealedPrivateKey(), doc.GetWraps()))
 		if err != nil {
 			return nil, fmt.Errorf("snapshot: open signing key %s: %w", keyID, err)
 		}
@@ -122,6 +116,16 @@ func (k *KeyRing) open(alg string, o *secret.Opener) (*jose.Signer, error) {
 		return jose.NewSigner(private, keyID.String()), nil
 	}
 	return nil, fmt.Errorf("%w: %s", ErrNoKey, alg)
+}
+
+func sealedOf(ciphertext []byte, wraps []*snapshotv1.KeyWrap) secret.Sealed {
+	sealed := secret.Sealed{Ciphertext: ciphertext, Wraps: make([]secret.Wrap, len(wraps))}
+	for i, w := range wraps {
+		sealed.Wraps[i] = secret.Wrap{
+			Region: w.GetRegion(), Purpose: w.GetPurpose(), KeyID: w.GetKeyId(), Encapsulated: w.GetEncapsulatedKey(), Ciphertext: w.GetCiphertext(),
+		}
+	}
+	return sealed
 }
 
 // SigningKeyAAD is the place that a tenant's private key is sealed for: the control plane seals with it, the token service opens.

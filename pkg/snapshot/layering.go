@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tenantry/tenantry/pkg/oauth2"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 )
 
@@ -26,6 +27,7 @@ const (
 	yes                   // true is stricter
 	no                    // false is stricter
 	narrower              // a list is stricter when all its members are in the other
+	ranked                // a word that stands later in the field's ranks is stricter
 )
 
 // policyField is one row of the table that decides everything about a field of Policy: how it is merged (nearest layer wins, lists
@@ -38,6 +40,7 @@ type policyField struct {
 	least  uint32 // bounds of a number, both inclusive
 	most   uint32
 	check  func(string) error // of a string, or of each member of a list
+	ranks  []string           // of a word, the loosest first
 	client bool               // a client may override it
 
 	section, leaf protoreflect.FieldDescriptor
@@ -60,10 +63,20 @@ var policyFields = bindFields([]policyField{
 	{path: "lifetimes.code", order: shorter, min: 5 * time.Second, max: time.Minute},
 	{path: "lifetimes.invitation", order: shorter, min: 5 * time.Minute, max: 90 * day},
 	{path: "lifetimes.authorization_request", order: shorter, min: time.Minute, max: day},
+	{path: "lifetimes.pushed_request", order: shorter, min: 5 * time.Second, max: maxPushedTTL},
+	{path: "lifetimes.device_code", order: shorter, min: time.Minute, max: maxDeviceTTL},
+	{path: "lifetimes.backchannel_request", order: shorter, min: 30 * time.Second, max: maxBackchannelTTL},
 	{path: "registration.enabled", order: no},
 	{path: "email.from", order: fixed, check: checkMailText},
 	{path: "email.from_name", order: fixed, check: checkMailText},
 	{path: "cors.origins", order: narrower, check: checkOrigin},
+	{path: "oauth.security_profile", order: ranked, ranks: oauth2.Profiles()},
+	{path: "oauth.response_types", order: narrower, check: checkResponseType},
+	{path: "oauth.dynamic_registration", order: ranked, ranks: []string{RegistrationOpen, RegistrationInitialToken, RegistrationOff}},
+	{path: "oauth.client_id_metadata_documents", order: no},
+	{path: "oauth.legacy_assertion_audience", order: no},
+	{path: "oauth.authorization_details_types", order: narrower, check: checkDetailType},
+	{path: "oauth.session_management", order: no},
 })
 
 // bindFields looks the paths up in the message, so that a renamed field stops the process at start, not a tenant at run time.
@@ -153,6 +166,8 @@ func (f *policyField) stricterOrEqual(a, b protoreflect.Value) bool {
 	case narrower:
 		above := listOf(b)
 		return !slices.ContainsFunc(listOf(a), func(s string) bool { return !slices.Contains(above, s) })
+	case ranked:
+		return slices.Index(f.ranks, a.String()) >= slices.Index(f.ranks, b.String())
 	case fixed:
 		return a.String() == b.String()
 	}
@@ -184,6 +199,10 @@ func (f *policyField) bounds(v protoreflect.Value) error {
 		if n := v.Uint(); n < uint64(f.least) || n > uint64(f.most) {
 			return fmt.Errorf("%d is outside %d to %d", n, f.least, f.most)
 		}
+	case f.order == ranked:
+		if !slices.Contains(f.ranks, v.String()) {
+			return fmt.Errorf("%q is none of %s", v.String(), strings.Join(f.ranks, ", "))
+		}
 	case f.leaf.Kind() == protoreflect.StringKind:
 		return f.check(v.String())
 	}
@@ -191,6 +210,25 @@ func (f *policyField) bounds(v protoreflect.Value) error {
 }
 
 const maxListValues = 100
+
+// Values of oauth.dynamic_registration.
+const (
+	RegistrationOff          = "OFF"           // nobody
+	RegistrationInitialToken = "INITIAL_TOKEN" // who has an initial access token (RFC 7591 section 3)
+	RegistrationOpen         = "OPEN"          // everybody
+)
+
+func checkResponseType(s string) error {
+	if !slices.Contains(responseTypes, s) {
+		return fmt.Errorf("%q is no response type", s)
+	}
+	return nil
+}
+
+func checkDetailType(s string) error {
+	_, err := oauth2.ParseDetailType(s)
+	return err
+}
 
 func checkAlgorithm(s string) error {
 	switch s {
@@ -227,10 +265,17 @@ func PlatformDefaults() *snapshotv1.Policy {
 		Password: &snapshotv1.PasswordPolicy{MinLength: proto.Uint32(10), CommonCheck: proto.Bool(true)},
 		Lifetimes: &snapshotv1.ArtifactLifetimes{
 			Code: durationpb.New(30 * time.Second), Invitation: durationpb.New(7 * day), AuthorizationRequest: durationpb.New(time.Hour),
+			PushedRequest: durationpb.New(time.Minute), DeviceCode: durationpb.New(10 * time.Minute),
+			BackchannelRequest: durationpb.New(5 * time.Minute),
 		},
 		Registration: &snapshotv1.RegistrationPolicy{Enabled: proto.Bool(true)},
 		Email:        &snapshotv1.EmailConfig{From: proto.String(""), FromName: proto.String("")},
 		Cors:         &snapshotv1.CorsPolicy{Origins: &snapshotv1.StringList{}},
+		Oauth: &snapshotv1.OAuthPolicy{
+			SecurityProfile: proto.String(oauth2.ProfileBaseline.String()), ResponseTypes: &snapshotv1.StringList{},
+			DynamicRegistration: proto.String(RegistrationOff), ClientIdMetadataDocuments: proto.Bool(false),
+			LegacyAssertionAudience: proto.Bool(true), AuthorizationDetailsTypes: &snapshotv1.StringList{}, SessionManagement: proto.Bool(false),
+		},
 	}
 }
 

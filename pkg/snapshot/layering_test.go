@@ -228,8 +228,13 @@ func drawPolicy(r *rapid.T, name string) *snapshotv1.Policy {
 			f.set(p, protoreflect.ValueOfMessage((&durationpb.Duration{Seconds: s}).ProtoReflect()))
 		case f.isList():
 			from := []string{"https://a.example", "https://b.example", "https://c.example"}
-			if f.path == "token.id_token_algs" {
+			switch f.path {
+			case "token.id_token_algs":
 				from = []string{"ES256", "RS256", "EdDSA"}
+			case "oauth.response_types":
+				from = []string{"code id_token", "id_token", "code token"}
+			case "oauth.authorization_details_types":
+				from = []string{`{"type":"a"}`, `{"type":"b"}`, `{"type":"c"}`}
 			}
 			list := &snapshotv1.StringList{Values: rapid.SliceOfDistinct(rapid.SampledFrom(from), func(s string) string { return s }).Draw(r, name)}
 			f.set(p, protoreflect.ValueOfMessage(list.ProtoReflect()))
@@ -237,6 +242,8 @@ func drawPolicy(r *rapid.T, name string) *snapshotv1.Policy {
 			f.set(p, protoreflect.ValueOfBool(rapid.Bool().Draw(r, name)))
 		case f.leaf.Kind() == protoreflect.Uint32Kind:
 			f.set(p, protoreflect.ValueOfUint32(rapid.Uint32Range(f.least, f.most).Draw(r, name)))
+		case f.order == ranked:
+			f.set(p, protoreflect.ValueOfString(rapid.SampledFrom(f.ranks).Draw(r, name)))
 		default:
 			f.set(p, protoreflect.ValueOfString(rapid.SampledFrom([]string{"ES256", "RS256"}).Draw(r, name)))
 		}

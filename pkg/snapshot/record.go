@@ -52,7 +52,7 @@ const (
 	// MaxVersion is the largest config_version: Redis scripts compare versions as doubles, exact below 2^53.
 	MaxVersion = 1<<53 - 1
 	// ReaderLevel is the newest document level that this code understands (min_reader in the documents).
-	ReaderLevel = 1
+	ReaderLevel = 2
 	// MaxRecordAge is how old a signature may be while the publisher is known to be alive: it re-signs long before.
 	MaxRecordAge = 30 * 24 * time.Hour
 )

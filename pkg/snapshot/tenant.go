@@ -40,6 +40,7 @@ type Tenant struct {
 	Roles        []Role
 	Entitlements []string
 	MaxConfigAge time.Duration // how stale a replica may be while it still serves this tenant
+	PairwiseSalt []byte        // 32 bytes, or none: then the tenant has no pairwise clients
 
 	Keys *KeyRing
 
@@ -69,6 +70,16 @@ type Policy struct {
 	RegistrationEnabled      bool
 	EmailFrom, EmailFromName string   // empty: the installation's sender, the tenant's display name
 	CORSOrigins              []string // for every client of the tenant
+
+	PushedRequestTTL, DeviceCodeTTL, BackchannelRequestTTL time.Duration
+
+	Profile                   oauth2.Profile
+	ResponseTypes             []string            // beside `code`
+	DynamicRegistration       string              // RegistrationOff, RegistrationInitialToken or RegistrationOpen
+	ClientIDMetadataDocuments bool                // an https URL may be a client_id
+	LegacyAssertionAudience   bool                // client assertions may name the token endpoint or several audiences
+	DetailTypes               []oauth2.DetailType // of authorization_details (RFC 9396)
+	SessionManagement         bool
 }
 
 // Role is a name that memberships carry into the `roles` claim.
