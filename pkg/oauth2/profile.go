@@ -26,7 +26,7 @@ func ParseProfile(name string) (p Profile, ok bool) {
 	}
 	for i, n := range profileNames {
 		if n == name {
-			return Profile(i), true //nolint:gosec // four names
+			return Profile(i), true
 		}
 	}
 	return 0, false

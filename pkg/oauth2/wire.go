@@ -54,7 +54,7 @@ const (
 	ParamActorTokenType     = "actor_token_type"     // RFC 8693 section 2.1
 	ParamRequestedTokenType = "requested_token_type" // RFC 8693 section 2.1
 	ParamAudience           = "audience"             // RFC 8693 section 2.1
-	ParamIssuedTokenType    = "issued_token_type"    // RFC 8693 section 2.2.1
+	ParamIssuedTokenType    = "issued_token_type"    //nolint:gosec // G101: a name; RFC 8693 section 2.2.1
 	ParamTenant             = "tenant"               // ours: the tenant that a token exchange switches to
 
 	ParamDeviceCode = "device_code" // RFC 8628 section 3.4
@@ -72,9 +72,9 @@ const (
 	GrantTypeRefreshToken      = "refresh_token"      // RFC 6749 section 6
 
 	GrantTypeImplicit      = "implicit"                                        // RFC 7591 section 2; for response types with tokens, not for the token endpoint
-	GrantTypeJWTBearer     = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523 section 2.1
+	GrantTypeJWTBearer     = "urn:ietf:params:oauth:grant-type:jwt-bearer"     //nolint:gosec // G101: a name; RFC 7523 section 2.1
 	GrantTypeDeviceCode    = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628 section 3.4
-	GrantTypeTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 section 2.1
+	GrantTypeTokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange" //nolint:gosec // G101: a name; RFC 8693 section 2.1
 	GrantTypeCIBA          = "urn:openid:params:grant-type:ciba"               // CIBA Core section 10.1
 )
 

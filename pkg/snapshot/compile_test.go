@@ -182,7 +182,7 @@ func TestPoisonIsRefused(t *testing.T) {
 		{"clients[1]", func(d D) { d.Clients[1] = d.Clients[0] }},
 		{"clients[0]: display_name", func(d D) { d.Clients[0].DisplayName = "" }},
 		{"clients[0]: kind", func(d D) { d.Clients[0].Kind = 99 }},
-		{"clients[0]: token_endpoint_auth_method", func(d D) { d.Clients[0].TokenEndpointAuthMethod = "tls_client_auth" }},
+		{"clients[0]", func(d D) { d.Clients[0].TokenEndpointAuthMethod = "tls_client_auth" }},
 		{"clients[0]: token_endpoint_auth_method", func(d D) { d.Clients[0].TokenEndpointAuthMethod = "none" }},
 		{"clients[0]: token_endpoint_auth_method", func(d D) { d.Clients[0].Public = true }},
 		{"clients[0]: secrets", func(d D) { d.Clients[0].Secrets[0].Hash = []byte("short") }},
