@@ -49,7 +49,8 @@ type Sealed struct {
 	Wraps      []Wrap `json:"wraps"`
 }
 
-// Wrap is the data key, encrypted to one recipient key with HPKE (RFC 9180): DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
+// Wrap is the data key, encrypted to one recipient key with HPKE (RFC 9180): DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. It is
+// the first message of an HPKE context of its own (Seal), or lies under a key that a shared context exported for its place (Sealer).
 type Wrap struct {
 	Region       string `json:"region"`
 	Purpose      string `json:"purpose"`
@@ -69,6 +70,19 @@ const (
 // Seal encrypts plaintext for the recipients. Each must be of the purpose in aad or a recovery key (ErrPurpose), so that a
 // mistaken configuration cannot hand signing keys to a process that must not have them.
 func Seal(recipients []PublicKey, aad AAD, plaintext []byte) (Sealed, error) {
+	return seal(recipients, aad, plaintext, func(r PublicKey, w *Wrap, place, dek []byte) error {
+		enc, sender, err := hpke.NewSender(r.key, hpke.HKDFSHA256(), hpke.AES256GCM(), w.info(sealLabel))
+		if err != nil {
+			return err
+		}
+		w.Encapsulated = enc
+		w.Ciphertext, err = sender.Seal(place, dek)
+		return err
+	})
+}
+
+// seal encrypts under a fresh data key, which wrap encrypts to each recipient.
+func seal(recipients []PublicKey, aad AAD, plaintext []byte, wrap func(r PublicKey, w *Wrap, place, dek []byte) error) (Sealed, error) {
 	if len(recipients) == 0 || len(recipients) > maxWraps {
 		return Sealed{}, fmt.Errorf("secret: %d recipients, want 1 to %d", len(recipients), maxWraps)
 	}
@@ -92,14 +106,9 @@ func Seal(recipients []PublicKey, aad AAD, plaintext []byte) (Sealed, error) {
 			return Sealed{}, errors.New("secret: recipient without a key")
 		}
 		w := Wrap{Region: r.Region, Purpose: r.Purpose, KeyID: r.KeyID}
-		enc, sender, err := hpke.NewSender(r.key, hpke.HKDFSHA256(), hpke.AES256GCM(), w.info())
-		if err != nil {
+		if err := wrap(r, &w, place, dek[:]); err != nil {
 			return Sealed{}, fmt.Errorf("secret: wrap for key %s: %w", r.KeyID, err)
 		}
-		if w.Ciphertext, err = sender.Seal(place, dek[:]); err != nil {
-			return Sealed{}, fmt.Errorf("secret: wrap for key %s: %w", r.KeyID, err)
-		}
-		w.Encapsulated = enc
 		s.Wraps = append(s.Wraps, w)
 	}
 	return s, nil
@@ -145,11 +154,11 @@ func (o *Opener) Open(aad AAD, s Sealed) ([]byte, error) {
 }
 
 func openWrap(k PrivateKey, w Wrap, place, ciphertext []byte) ([]byte, error) {
-	recipient, err := hpke.NewRecipient(w.Encapsulated, k.key, hpke.HKDFSHA256(), hpke.AES256GCM(), w.info())
-	if err != nil {
-		return nil, err
+	unwrap := openOwnWrap
+	if w.shared() {
+		unwrap = openSharedWrap
 	}
-	dek, err := recipient.Open(place, w.Ciphertext)
+	dek, err := unwrap(k, w, place)
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +173,18 @@ func openWrap(k PrivateKey, w Wrap, place, ciphertext []byte) ([]byte, error) {
 	return aead.Open(nil, nil, ciphertext, place)
 }
 
+func openOwnWrap(k PrivateKey, w Wrap, place []byte) (dek []byte, err error) {
+	recipient, err := hpke.NewRecipient(w.Encapsulated, k.key, hpke.HKDFSHA256(), hpke.AES256GCM(), w.info(sealLabel))
+	if err != nil {
+		return nil, err
+	}
+	return recipient.Open(place, w.Ciphertext)
+}
+
 // info binds the wrap's own labels, which decide who looks at it, into the key schedule (RFC 9180 section 5.1).
-func (w Wrap) info() []byte {
+func (w Wrap) info(label string) []byte {
 	b := make([]byte, 0, 96)
-	b = append(b, sealLabel...)
+	b = append(b, label...)
 	for _, s := range [...]string{w.Region, w.Purpose, w.KeyID} {
 		b = appendSized(b, []byte(s))
 	}

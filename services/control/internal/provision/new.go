@@ -74,6 +74,7 @@ type Service struct {
 	pages    *tenancy.PageTokens
 	reserved map[string]bool
 	docs     *documents
+	sealer   *secret.Sealer
 	now      func() time.Time
 	log      *slog.Logger
 	used     *usage
@@ -105,7 +106,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, store: cfg.Store, pages: tenancy.NewPageTokens(cfg.PageKey), reserved: map[string]bool{}, docs: newDocuments(cfg.Store),
-		now: cfg.Now, log: cfg.Logger, used: newUsage(),
+		sealer: secret.NewSealer(), now: cfg.Now, log: cfg.Logger, used: newUsage(),
 	}
 	if s.now == nil {
 		s.now = time.Now

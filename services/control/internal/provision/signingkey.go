@@ -97,7 +97,7 @@ func (s *Service) sealKey(t *tenancy.Tenant, private *jose.PrivateKey, state ten
 	der := private.PKCS8()
 	defer clear(der)
 	var err error
-	k.Sealed, err = secret.Seal(recipients, snapshot.SigningKeyAAD(t.ID, k.ID, k.Algorithm), der)
+	k.Sealed, err = s.sealer.Seal(s.now(), recipients, snapshot.SigningKeyAAD(t.ID, k.ID, k.Algorithm), der)
 	return k, err
 }
 
