@@ -51,6 +51,12 @@ type AccessTokenInput struct {
 	// Roles, Groups and Entitlements are those of the active tenant. What is beyond 4 KiB in all is left out and said so with
 	// claims_truncated.
 	Roles, Groups, Entitlements []string
+
+	// Binding is the key that the token is bound to, `cnf`; zero for a bearer token.
+	Binding oauth2.Binding
+	// Actor and MayAct are the JSON objects `act` and `may_act` (RFC 8693 sections 4.1 and 4.4), AuthorizationDetails is the JSON array
+	// of that name (RFC 9396 section 9.1); nil for none.
+	Actor, MayAct, AuthorizationDetails json.RawMessage
 }
 
 // BuildAccessToken writes the payload of an access token. The error wraps ErrIncomplete.
@@ -90,6 +96,12 @@ func AppendAccessToken(b []byte, in *AccessTokenInput) ([]byte, error) {
 		b = append(b, s...) // complete has seen that none of them needs escaping
 	}
 	b = append(b, '"')
+	if !in.Binding.IsZero() {
+		b = in.Binding.AppendJSON(jsonw.Name(b, "cnf"))
+	}
+	b = rawMember(b, "act", in.Actor)
+	b = rawMember(b, "may_act", in.MayAct)
+	b = rawMember(b, "authorization_details", in.AuthorizationDetails)
 	b = in.appendNames(b)
 	b = jsonw.Uint(b, "cfg", in.ConfigVersion)
 	iat := in.IssuedAt.Unix()
@@ -99,6 +111,14 @@ func AppendAccessToken(b []byte, in *AccessTokenInput) ([]byte, error) {
 	b = append(jsonw.Name(b, "jti"), '"')
 	b = id.AppendBase32(b, in.ID)
 	return append(b, '"', '}'), nil
+}
+
+// rawMember appends a member whose value is JSON already.
+func rawMember(b []byte, name string, value json.RawMessage) []byte {
+	if len(value) == 0 {
+		return b
+	}
+	return append(jsonw.Name(b, name), value...)
 }
 
 // complete refuses to make a token that a verifier could misread: the five facts org, client_id, tnt, sub and iss, and the rest of
@@ -132,7 +152,15 @@ func (in *AccessTokenInput) complete() error {
 			return fmt.Errorf("%w: scope", ErrIncomplete)
 		}
 	}
+	if !isJSON(in.Actor, '{') || !isJSON(in.MayAct, '{') || !isJSON(in.AuthorizationDetails, '[') {
+		return fmt.Errorf("%w: act, may_act or authorization_details", ErrIncomplete)
+	}
 	return nil
+}
+
+// isJSON says whether an optional value is JSON that begins so.
+func isJSON(value json.RawMessage, first byte) bool {
+	return len(value) == 0 || value[0] == first && json.Valid(value)
 }
 
 func (in *AccessTokenInput) appendNames(b []byte) []byte {
@@ -187,6 +215,12 @@ type AccessTokenClaims struct {
 	NotBefore     int64    `json:"nbf"`
 	ExpireTime    int64    `json:"exp"`
 	ID            string   `json:"jti"`
+
+	// Binding is zero for a bearer token; the three others are nil when they are absent.
+	Binding              oauth2.Binding  `json:"cnf"`
+	Actor                json.RawMessage `json:"act"`
+	MayAct               json.RawMessage `json:"may_act"`
+	AuthorizationDetails json.RawMessage `json:"authorization_details"`
 }
 
 // ParseAccessToken reads the payload of an access token whose signature and `typ` the caller has verified. A payload that
@@ -248,8 +282,11 @@ func (c *AccessTokenClaims) Scopes() oauth2.Scopes {
 const Inactive = `{"active":false}`
 
 // AppendIntrospection appends the introspection answer for a live access token with the given verified payload: its claims, which
-// have the names of RFC 7662 section 2.2, with active and token_type in front. The payload must be one that ParseAccessToken took.
-func AppendIntrospection(dst, payload []byte) []byte {
-	dst = append(dst, `{"active":true,"token_type":"Bearer",`...)
+// have the names of RFC 7662 section 2.2 (cnf: RFC 8705 section 3.2 and RFC 9449 section 6.2), with active and token_type in front.
+// The payload must be the one that ParseAccessToken read c from.
+func AppendIntrospection(dst, payload []byte, c *AccessTokenClaims) []byte {
+	dst = append(dst, `{"active":true,"token_type":"`...)
+	dst = append(dst, c.Binding.TokenType()...)
+	dst = append(dst, '"', ',')
 	return append(dst, bytes.TrimPrefix(bytes.TrimSpace(payload), []byte{'{'})...)
 }

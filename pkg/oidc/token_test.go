@@ -372,9 +372,64 @@ func TestAppendIntrospection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "introspection.json", AppendIntrospection(nil, b))
+	golden(t, "introspection.json", appendIntrospection(t, b))
 	if m := members(t, []byte(Inactive)); len(m) != 1 || m["active"] != false {
 		t.Errorf("inactive answer %v says more than it must (RFC 7662 section 2.2)", m)
+	}
+}
+
+func appendIntrospection(t *testing.T, payload []byte) []byte {
+	t.Helper()
+	c, err := ParseAccessToken(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return AppendIntrospection(nil, payload, &c)
+}
+
+// A bound token says so in its claims and in introspection, and no reading of it loses the binding.
+func TestBoundAccessToken(t *testing.T) {
+	const jkt, x5t = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"
+	for name, tc := range map[string]struct {
+		binding   oauth2.Binding
+		cnf       string
+		tokenType string
+	}{
+		"bearer": {oauth2.Binding{}, "", "Bearer"},
+		"dpop":   {oauth2.Binding{JKT: jkt}, `{"jkt":"` + jkt + `"}`, "DPoP"},
+		"mtls":   {oauth2.Binding{X5T: jkt}, `{"x5t#S256":"` + jkt + `"}`, "Bearer"},
+		"both":   {oauth2.Binding{JKT: jkt, X5T: jkt}, `{"jkt":"` + jkt + `","x5t#S256":"` + jkt + `"}`, "DPoP"},
+	} {
+		in := machineToken()
+		in.Binding = tc.binding
+		in.Actor, in.MayAct, in.AuthorizationDetails = json.RawMessage(`{"sub":"a"}`), json.RawMessage(`{"sub":"b"}`), json.RawMessage(`[{"type":"t"}]`)
+		b, err := BuildAccessToken(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ParseAccessToken(b)
+		if err != nil || c.Binding != tc.binding || string(c.Actor) != `{"sub":"a"}` || string(c.MayAct) != `{"sub":"b"}` ||
+			string(c.AuthorizationDetails) != `[{"type":"t"}]` {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+		var all map[string]json.RawMessage
+		if err := json.Unmarshal(AppendIntrospection(nil, b, &c), &all); err != nil {
+			t.Fatal(err)
+		}
+		if string(all["cnf"]) != tc.cnf || string(all["token_type"]) != `"`+tc.tokenType+`"` {
+			t.Errorf("%s: introspection says cnf %s, token_type %s", name, all["cnf"], all["token_type"])
+		}
+	}
+	for _, cnf := range []string{`null`, `{}`, `[]`, `"x"`, `{"jkt":""}`, `{"jkt":"short"}`, `{"kid":"x"}`, `{"jkt":"` + jkt + `","kid":"x"}`, `{"x5t#S256":"` + x5t + `"}`} {
+		payload := []byte(`{"iss":"i","sub":"c","aud":"a","client_id":"c","org":"o","jti":"j","iat":1,"exp":2,"token_use":"client","cnf":` + cnf + `}`)
+		if _, err := ParseAccessToken(payload); err == nil {
+			t.Errorf("cnf %s was taken for no binding", cnf)
+		}
+	}
+	in := machineToken()
+	in.Actor = json.RawMessage(`"x"`)
+	if _, err := BuildAccessToken(in); err == nil {
+		t.Error("act that is no object was signed")
 	}
 }
 
@@ -419,7 +474,7 @@ func FuzzParseAccessToken(f *testing.F) {
 		if c.Check(issuer, tenant, created) == nil && (c.Issuer != issuer || c.Tenant != "" && c.Tenant != tenant.String()) {
 			t.Fatalf("%+v passes", c)
 		}
-		if !json.Valid(AppendIntrospection(nil, payload)) {
+		if !json.Valid(AppendIntrospection(nil, payload, &c)) {
 			t.Fatalf("introspection of %q is not JSON", payload)
 		}
 	})

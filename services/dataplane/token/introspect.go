@@ -56,7 +56,7 @@ func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Requ
 	}
 	buf := payloads.Get().(*[]byte)
 	defer payloads.Put(buf)
-	body := oidc.AppendIntrospection((*buf)[:0], token.payload)
+	body := oidc.AppendIntrospection((*buf)[:0], token.payload, &token.claims)
 	*buf = body[:0]
 	web.WriteJSON(w, http.StatusOK, body)
 	return nil
