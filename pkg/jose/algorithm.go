@@ -68,11 +68,12 @@ func (a Algorithm) traits() (t traits, ok bool) {
 		return traits{hash: crypto.SHA256, kty: "RSA"}, true
 	case EdDSA:
 		return traits{hash: crypto.SHA512, kty: "OKP", crv: "Ed25519"}, true
+	default: // also those of a shared secret
+		return traits{}, false
 	}
-	return traits{}, false
 }
 
-// Valid reports whether a is one of the constants above.
+// Valid reports whether a is an algorithm of key pairs: one of the five constants above.
 func (a Algorithm) Valid() bool {
 	_, ok := a.traits()
 	return ok

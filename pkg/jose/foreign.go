@@ -3,6 +3,8 @@
 package jose
 
 import (
+	"crypto"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -121,4 +123,24 @@ func (s *ForeignSet) Encryption(alg string) (EncryptionKey, bool) {
 		return EncryptionKey{}, false
 	}
 	return EncryptionKey{kid: found.kid, key: found.key, algs: found.encs}, true
+}
+
+// MatchesCertificate reports whether the set registers the certificate, as self_signed_tls_client_auth asks (RFC 8705 section 2.2): one of its keys is
+// the certificate's public key, and where that key has an x5c, its first certificate is this very one. A key with use=enc does not count.
+func (s *ForeignSet) MatchesCertificate(cert *x509.Certificate) bool {
+	if cert == nil {
+		return false
+	}
+	thumbprint := CertificateThumbprint(cert.Raw)
+	for i := range s.Len() {
+		k := &s.keys[i]
+		same, ok := k.key.(interface{ Equal(crypto.PublicKey) bool })
+		if !ok || k.use == "enc" || !same.Equal(cert.PublicKey) {
+			continue
+		}
+		if k.leaf == "" || k.leaf == thumbprint {
+			return true
+		}
+	}
+	return false
 }

@@ -25,6 +25,7 @@ type foreignKey struct {
 	encs []string         // JWE "alg" values that it may encrypt with; those of its own "alg" if it has one
 	use  string           // "sig", "enc" or ""
 	name []byte           // the JSON that RFC 7638 hashes
+	leaf string           // thumbprint of the first certificate of x5c, or empty
 }
 
 // What each kind of key can be used for. The lists are shared and never written to.
@@ -42,7 +43,7 @@ var (
 // rawJWK are the members of a JWK that matter to us, still as JSON: what they have to be depends on kty.
 type rawJWK struct {
 	kty, crv, x, y, n, e    []byte
-	kid, alg, use, ops      []byte
+	kid, alg, use, ops, x5c []byte
 	private, symmetricBytes bool
 }
 
@@ -68,6 +69,8 @@ func (r *rawJWK) read(name, value []byte) error {
 		r.use = value
 	case "key_ops":
 		r.ops = value
+	case "x5c":
+		r.x5c = value
 	case "d", "p", "q", "dp", "dq", "qi", "oth", "priv":
 		r.private = true
 	case "k":
@@ -149,6 +152,17 @@ func (k *foreignKey) restrict(r *rawJWK) (ok bool, err error) {
 		if len(ops) > 0 && !slices.ContainsFunc(encOps, has) {
 			k.encs = nil
 		}
+	}
+	if r.x5c != nil {
+		var chain []string
+		if json.Unmarshal(r.x5c, &chain) != nil || len(chain) == 0 {
+			return false, fmt.Errorf("%w: x5c is not a list of certificates", ErrMalformed)
+		}
+		der, err := base64.StdEncoding.DecodeString(chain[0]) // not base64url (RFC 7517 section 4.7)
+		if err != nil {
+			return false, fmt.Errorf("%w: x5c is not base64", ErrMalformed)
+		}
+		k.leaf = CertificateThumbprint(der)
 	}
 	return len(k.sigs)+len(k.encs) > 0, nil
 }

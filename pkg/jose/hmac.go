@@ -25,8 +25,9 @@ func (a Algorithm) mac() (crypto.Hash, bool) {
 		return crypto.SHA384, true
 	case HS512:
 		return crypto.SHA512, true
+	default:
+		return 0, false
 	}
-	return 0, false
 }
 
 // sum is the MAC of input. ErrKey: the secret is shorter than the hash, which RFC 7518 section 3.2 forbids.

@@ -118,8 +118,9 @@ func (k *PrivateKey) sign(dst, input []byte) ([]byte, error) {
 		return rsa.SignPSS(rand.Reader, k.signer.(*rsa.PrivateKey), t.hash, digest(t.hash, input), &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 	case EdDSA:
 		return k.signer.Sign(nil, input, crypto.Hash(0))
+	default:
+		return nil, ErrAlgorithm
 	}
-	return nil, ErrAlgorithm
 }
 
 var errDER = errors.New("jose: ECDSA signature is not DER")
