@@ -41,6 +41,12 @@ func (s *Service) redeemCode(ctx context.Context, x *exchange, out *redeemed) er
 	if err := x.checkCode(rec); err != nil {
 		return err
 	}
+	return s.grantTokens(ctx, x, rec, out)
+}
+
+// grantTokens makes what a user's grant gives: a code's, or what the user allowed on a page of ours for a device code or a
+// backchannel request. The caller has checked that the record is this client's.
+func (s *Service) grantTokens(ctx context.Context, x *exchange, rec *grant.CodeRecord, out *redeemed) error {
 	claims, err := oidc.ParseClaimsRequest(rec.Claims)
 	if err != nil {
 		return fmt.Errorf("token: claims of a code: %w", errors.Unwrap(err)) // it was checked when the code was issued

@@ -10,7 +10,6 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
-	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 )
 
@@ -30,10 +29,18 @@ type redeemed struct {
 	idToken *oidc.IDTokenInput // nil for none
 	refresh string             // empty for none
 
-	// taken is the authorization code that the exchange holds; nil for other grants. It is made used by the commit and released by
-	// any failure before. until is when the last token that came of it expires.
-	taken *grant.Taken
+	// taken is the authorization code, or other thing that counts once, that the exchange holds; nil for other grants. It is made used
+	// by the commit and released by any failure before. until is when the last token that came of it expires.
+	taken held
 	until time.Time
+}
+
+// held is something that counts once, while an exchange holds it; *grant.Taken is one.
+type held interface {
+	// Use makes it used: the last step before tokens are delivered.
+	Use(ctx context.Context, until time.Time) error
+	// Release gives it back.
+	Release(ctx context.Context) error
 }
 
 // token is the token endpoint (RFC 6749 section 3.2).
@@ -80,7 +87,7 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) 
 	}
 	if err != nil && out.taken != nil {
 		if err := out.taken.Release(r.Context()); err != nil {
-			s.log.WarnContext(r.Context(), "authorization code waits for the end of its lease",
+			s.log.WarnContext(r.Context(), "what an exchange held waits for the end of its lease",
 				slog.String("request_id", q.ID), slog.String("cause", err.Error()))
 		}
 	}
