@@ -20,6 +20,10 @@ type TokenResponse struct {
 	IDToken string
 	// Scope is what was granted; sent always, since the client need not compare.
 	Scope string
+	// IssuedTokenType is the kind of the access token in an answer to a token exchange (RFC 8693 section 2.2.1), else empty.
+	IssuedTokenType string
+	// Issuer is the issuer of the access token when that is not the one that was asked: a token exchange that switched the tenant.
+	Issuer string
 }
 
 // AppendJSON appends the response's body. It must be sent with `Cache-Control: no-store` (RFC 6749 section 5.1).
@@ -30,5 +34,7 @@ func (r *TokenResponse) AppendJSON(dst []byte) []byte {
 	dst = jsonw.OptionalMember(dst, ParamRefreshToken, r.RefreshToken)
 	dst = jsonw.OptionalMember(dst, "id_token", r.IDToken)
 	dst = jsonw.OptionalMember(dst, ParamScope, r.Scope)
+	dst = jsonw.OptionalMember(dst, ParamIssuedTokenType, r.IssuedTokenType)
+	dst = jsonw.OptionalMember(dst, "issuer", r.Issuer)
 	return append(dst, '}')
 }

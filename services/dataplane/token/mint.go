@@ -29,11 +29,16 @@ func NewMinter(opener *secret.Opener) *Minter { return &Minter{opener: opener} }
 var payloads = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 // AccessToken signs an access token (RFC 9068) for a client of the tenant: the issuer, org, tenant, environment, config_version,
-// identifier and times are the Minter's own, the rest is the caller's. It answers the token and how long it lives.
+// identifier and times are the Minter's own, the rest is the caller's; in.ExpireTime, when set, is when the token ends at the latest.
+// It answers the token and how long it lives.
 func (m *Minter) AccessToken(t *snapshot.Tenant, c *oauth2.Client, in *oidc.AccessTokenInput, now time.Time) (string, time.Duration, error) {
 	in.Issuer, in.Org, in.Tenant, in.Development, in.ConfigVersion = t.Issuer, t.Org, t.ID, t.Development, t.ConfigVersion
 	in.ClientID, in.Entitlements = c.ID, t.Entitlements
-	in.IssuedAt, in.ExpireTime = now, now.Add(c.AccessTTL)
+	ttl := c.AccessTTL
+	if bound := in.ExpireTime; !bound.IsZero() && bound.Sub(now) < ttl {
+		ttl = bound.Sub(now)
+	}
+	in.IssuedAt, in.ExpireTime = now, now.Add(ttl)
 	rand.Read(in.ID[:]) // crypto/rand.Read never fails since Go 1.24: it ends the process instead
 
 	signer, err := m.signer(t, c.AccessAlg)
@@ -48,7 +53,7 @@ func (m *Minter) AccessToken(t *snapshot.Tenant, c *oauth2.Client, in *oidc.Acce
 	}
 	*buf = payload[:0]
 	token, err := signer.Sign(oidc.TypeAccessToken, payload)
-	return token, c.AccessTTL, err
+	return token, ttl, err
 }
 
 // IDToken signs an ID token (OpenID Connect Core section 2) for a client of the tenant. Issuer, org, tenant, audience, algorithm and
