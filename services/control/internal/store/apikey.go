@@ -131,7 +131,7 @@ func (t *Tx) LockAPIKey(tenant id.Tenant, key id.APIKey) (k tenancy.APIKey, err 
 // InsertAPIKey writes a key of the transaction's org.
 func (t *Tx) InsertAPIKey(k tenancy.APIKey) error {
 	b := &pgx.Batch{}
-	queueKeys(b, t.org, parentOf(k), []tenancy.APIKey{k})
+	insertKeys.queue(b, keyRow(t.org, parentOf(k), &k))
 	return refusal(t.tx.SendBatch(t.ctx, b).Close())
 }
 
@@ -142,17 +142,18 @@ func parentOf(k tenancy.APIKey) id.Tenant {
 	return id.Tenant{}
 }
 
-func queueKeys(b *pgx.Batch, org id.Org, tenant id.Tenant, keys []tenancy.APIKey) {
-	for _, k := range keys {
-		var minter *id.APIKey
-		if !k.MintedBy.IsZero() {
-			minter = &k.MintedBy
-		}
-		b.Queue(`INSERT INTO api_keys (id, org_id, tenant_id, tenants, scope, slug, display_name, description, permissions, role, mint, state,
-				minted_by, created_by, hash, labels, annotations, create_time, update_time, not_before, expire_time)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20)`,
-			k.ID, org, tenant, list(k.Tenants), k.Scope, k.Slug, k.DisplayName, k.Description, list(k.Permissions), k.Role, k.Mint, k.State,
-			minter, k.CreatedBy, k.Hash[:], notNil(k.Labels), notNil(k.Annotations), k.CreateTime, orNil(k.NotBefore), orNil(k.ExpireTime))
+var insertKeys = newInsert("api_keys", `id, org_id, tenant_id, tenants, scope, slug, display_name, description, permissions, role, mint, state,
+		minted_by, created_by, hash, labels, annotations, create_time, update_time, not_before, expire_time`,
+	`$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20`)
+
+func keyRow(org id.Org, tenant id.Tenant, k *tenancy.APIKey) []any {
+	var minter *id.APIKey
+	if !k.MintedBy.IsZero() {
+		minter = &k.MintedBy
+	}
+	return []any{
+		k.ID, org, tenant, list(k.Tenants), k.Scope, k.Slug, k.DisplayName, k.Description, list(k.Permissions), k.Role, k.Mint, k.State,
+		minter, k.CreatedBy, k.Hash[:], notNil(k.Labels), notNil(k.Annotations), k.CreateTime, orNil(k.NotBefore), orNil(k.ExpireTime),
 	}
 }
 

@@ -13,12 +13,15 @@ import (
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
 
-func queueEvent(b *pgx.Batch, e tenancy.AuditEvent) {
-	b.Queue(`INSERT INTO audit_events (org_id, tenant_id, seq, id, create_time, actor, action, resource, changed_fields, reason, request_id, source,
-			user_agent, config_version, prev_hash, hash)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+var insertEvents = newInsert("audit_events", `org_id, tenant_id, seq, id, create_time, actor, action, resource, changed_fields, reason, request_id,
+		source, user_agent, config_version, prev_hash, hash`,
+	`$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16`)
+
+func eventRow(e *tenancy.AuditEvent) []any {
+	return []any{
 		e.Org, e.Tenant, e.Sequence, e.ID, e.Time, e.Actor, e.Action, e.Resource, list(e.ChangedFields), e.Reason, e.RequestID, e.Source,
-		e.UserAgent, e.ConfigVersion, e.PrevHash, e.Hash)
+		e.UserAgent, e.ConfigVersion, e.PrevHash, e.Hash,
+	}
 }
 
 // Audit appends an event to the chain of its tenant, or of the transaction's org when it has none. The head of a chain is in the row of
@@ -36,7 +39,7 @@ func (t *Tx) Audit(e tenancy.AuditEvent) error {
 	}
 	e.Seal(seq+1, prev)
 	b := &pgx.Batch{}
-	queueEvent(b, e)
+	insertEvents.queue(b, eventRow(&e))
 	if e.Tenant.IsZero() {
 		b.Queue(`UPDATE orgs SET audit_seq = $2, audit_hash = $3 WHERE id = $1`, t.org, e.Sequence, e.Hash)
 	} else {

@@ -22,20 +22,22 @@ type Answer struct {
 	BodyHash  [32]byte // of the request that it answers
 }
 
-func queueAnswer(b *pgx.Batch, org id.Org, a Answer) {
+var insertAnswers = newInsert("operations", `id, org_id, tenant_id, caller, method, request_id, body_hash, answer, create_time`,
+	`$1, $2, $3, $4, $5, $6::text::uuid, $7, $8, $9`)
+
+func answerRow(org id.Org, a *Answer) []any {
 	var request *string
 	var hash []byte
 	if a.RequestID != "" {
 		request, hash = &a.RequestID, a.BodyHash[:]
 	}
-	b.Queue(`INSERT INTO operations (id, org_id, tenant_id, caller, method, request_id, body_hash, answer, create_time)
-		VALUES ($1, $2, $3, $4, $5, $6::text::uuid, $7, $8, $9)`, a.ID, org, a.Tenant, a.Caller, a.Method, request, hash, a.Operation.Answer, a.CreateTime)
+	return []any{a.ID, org, a.Tenant, a.Caller, a.Method, request, hash, a.Operation.Answer, a.CreateTime}
 }
 
 // PutAnswer keeps the answer of a call; ErrRepeated when another call with the request id was faster.
 func (t *Tx) PutAnswer(a Answer) error {
 	b := &pgx.Batch{}
-	queueAnswer(b, t.org, a)
+	insertAnswers.queue(b, answerRow(t.org, &a))
 	return refusal(t.tx.SendBatch(t.ctx, b).Close())
 }
 

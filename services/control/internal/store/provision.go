@@ -87,88 +87,125 @@ type NewTenant struct {
 	Reclaim                      bool // one of the hostnames was somebody's before and is free again
 }
 
-// Provision writes a new tenant, completely or not at all, in one round trip: a batch is one implicit transaction. Inside it org
-// and blueprint must be at the versions that the tenant was planned from (CONCURRENT_CHANGE otherwise; a suspension is a version too), and
-// every hostname free; else everything is rolled back and the reason answered. Neither row is locked: a suspension that commits at the
-// same moment comes after the tenant, and closes it with the org's record.
-func (s *Store) Provision(ctx context.Context, org id.Org, n *NewTenant) error {
-	b := &pgx.Batch{}
-	// The setting is evaluated first, so the checks behind it see the org's rows; if they did not, nothing could ever be provisioned.
-	b.Queue(`SELECT set_config('tenantry.org_id', $1, true), CASE
-		WHEN NOT EXISTS (SELECT FROM orgs o JOIN blueprints b ON b.org_id = $2 AND b.id = $4 WHERE o.id = $2 AND o.version = $3 AND b.version = $5)
-		THEN tenantry_refuse('CONCURRENT_CHANGE')
-		END`, org.UUID(), org, n.OrgVersion, n.Tenant.Blueprint, n.BlueprintVersion)
-	if err := n.queue(b, org); err != nil {
-		return err
-	}
-	return refusal(s.pool.SendBatch(ctx, b).Close())
-}
-
-// Provision is the same as a part of a longer transaction, which has the org and the blueprint locked.
+// Provision is Store.Provision as a part of a longer transaction, which has the org and the blueprint locked.
 func (t *Tx) Provision(n *NewTenant) error {
-	b := &pgx.Batch{}
-	if err := n.queue(b, t.org); err != nil {
+	r, err := n.rows(t.org)
+	if err != nil {
 		return err
 	}
+	b := &pgx.Batch{}
+	queueTenants(b, t.org, r)
 	return refusal(t.tx.SendBatch(t.ctx, b).Close())
 }
 
-func (n *NewTenant) queue(b *pgx.Batch, org id.Org) error {
+var (
+	insertHostnames = newInsert("hostnames", `hostname, org_id, tenant_id, kind, claimed_at`, `$1, $2, $3, 1, $4`)
+	insertTenants   = newInsert("tenants", `org_id, id, slug, display_name, type, region, state, blueprint_id, blueprint_revision, blueprint_pin,
+			pool_id, issuer, hosts, plan, entitlements, owner_email, owner_id, app_metadata, internal_metadata, overrides, theme, parameters,
+			labels, annotations, audit_seq, audit_hash, create_time, update_time`,
+		`$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $27`)
+	insertClients = newInsert("clients", `org_id, tenant_id, id, slug, settings, secrets, config_version, create_time, update_time`,
+		`$1, $2, $3, $4, $5, $6, 1, $7, $7`)
+	insertRoles     = newInsert("tenant_roles", `org_id, tenant_id, id, name, display_name, is_default`, `$1, $2, $3, $4, $5, $6`)
+	insertRSAWanted = newInsert("rsa_wanted", `org_id, tenant_id, create_time`, `$1, $2, $3`)
+	// A claim version of 1 is what a new row of hostnames has.
+	insertSnapshots = newInsert("snapshots", `subject, org_id, kind, config_version, body, hosts, host_claims, host_live, update_time`,
+		`$1, $2, $3, 1, $4, $5, $6, $7, $8`)
+	insertSeeds = newInsert("identity_seeds", `tenant_id, org_id, payload, create_time`, `$1, $2, $3, $4`)
+)
+
+// tenantRows are the rows of a new tenant.
+type tenantRows struct {
+	*NewTenant
+	names                                                                             []string
+	answer, tenant, event                                                             []any
+	hostnames, clients, keys, signingKeys, roles, rsaWanted, snapshots, outbox, seeds [][]any
+}
+
+func (n *NewTenant) rows(org id.Org) (*tenantRows, error) {
 	t := &n.Tenant
-	// First, so that the slower of two calls with one request id learns of the other before anything else can be in its way.
-	queueAnswer(b, org, n.Answer)
-	names := hostNames(t.Hosts)
-	if n.Reclaim {
-		b.Queue(`WITH claim AS (
-				INSERT INTO hostnames AS h (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4::timestamptz FROM unnest($1::text[]) n
-				ON CONFLICT (hostname) DO UPDATE SET org_id = excluded.org_id, tenant_id = excluded.tenant_id, kind = 1, claim_version = h.claim_version + 1,
-					claimed_at = excluded.claimed_at, released_at = NULL, hold_until = NULL
-				WHERE h.org_id = '00000000-0000-0000-0000-000000000000' AND (h.hold_until IS NULL OR h.hold_until <= $4::timestamptz)
-				RETURNING 1
-			) SELECT CASE WHEN (SELECT count(*) FROM claim) <> cardinality($1::text[]) THEN tenantry_refuse('HOSTNAME_UNAVAILABLE') END`,
-			names, org, t.ID, t.CreateTime)
-	} else {
-		// A name that somebody has breaks the primary key, which is HOSTNAME_UNAVAILABLE.
-		b.Queue(`INSERT INTO hostnames (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4 FROM unnest($1::text[]) n`,
-			names, org, t.ID, t.CreateTime)
+	r := &tenantRows{NewTenant: n, names: hostNames(t.Hosts), answer: answerRow(org, &n.Answer), event: eventRow(&n.Event)}
+	claims, live := make([]int64, len(r.names)), make([]bool, len(r.names))
+	for i, name := range r.names {
+		r.hostnames = append(r.hostnames, []any{name, org, t.ID, t.CreateTime})
+		claims[i], live[i] = 1, true
 	}
-	b.Queue(`INSERT INTO tenants (org_id, id, slug, display_name, type, region, state, blueprint_id, blueprint_revision, blueprint_pin, pool_id,
-			issuer, hosts, plan, entitlements, owner_email, owner_id, app_metadata, internal_metadata, overrides, theme, parameters, labels,
-			annotations, audit_seq, audit_hash, create_time, update_time)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $27)`,
-		org, t.ID, t.Slug, t.DisplayName, t.Type, t.Region, t.State, t.Blueprint, t.BlueprintRevision, t.BlueprintPin, t.Pool, t.Issuer, names,
+	r.tenant = []any{
+		org, t.ID, t.Slug, t.DisplayName, t.Type, t.Region, t.State, t.Blueprint, t.BlueprintRevision, t.BlueprintPin, t.Pool, t.Issuer, r.names,
 		t.Plan, list(t.Entitlements), t.OwnerEmail, t.Owner, object(t.AppMetadata), object(t.InternalMetadata), t.Overrides, t.Theme,
-		t.Parameters, notNil(t.Labels), notNil(t.Annotations), n.Event.Sequence, n.Event.Hash, t.CreateTime)
-	for _, c := range n.Clients {
-		b.Queue(`INSERT INTO clients (org_id, tenant_id, id, slug, settings, secrets, config_version, create_time, update_time)
-			VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)`, org, t.ID, c.ID, c.Slug, c.ClientSettings, secretRows(c.Secrets), t.CreateTime)
+		t.Parameters, notNil(t.Labels), notNil(t.Annotations), n.Event.Sequence, n.Event.Hash, t.CreateTime,
 	}
-	queueKeys(b, org, t.ID, n.APIKeys)
-	if err := queueSigningKeys(b, org, t.ID, n.SigningKeys); err != nil {
-		return err
+	for i := range n.Clients {
+		c := &n.Clients[i]
+		r.clients = append(r.clients, []any{org, t.ID, c.ID, c.Slug, c.ClientSettings, secretRows(c.Secrets), t.CreateTime})
 	}
-	if len(t.Roles) > 0 {
-		ids, roles, titles, defaults := make([]id.Role, len(t.Roles)), make([]string, len(t.Roles)), make([]string, len(t.Roles)), make([]bool, len(t.Roles))
-		for i, r := range t.Roles {
-			ids[i], roles[i], titles[i], defaults[i] = r.ID, r.Name, r.DisplayName, r.Default
+	for i := range n.APIKeys {
+		r.keys = append(r.keys, keyRow(org, t.ID, &n.APIKeys[i]))
+	}
+	for _, k := range n.SigningKeys {
+		row, err := signingKeyRow(org, t.ID, k)
+		if err != nil {
+			return nil, err
 		}
-		b.Queue(`INSERT INTO tenant_roles (org_id, tenant_id, id, name, display_name, is_default)
-			SELECT $1, $2, r.* FROM unnest($3::uuid[], $4::text[], $5::text[], $6::boolean[]) r`, org, t.ID, ids, roles, titles, defaults)
+		r.signingKeys = append(r.signingKeys, row)
+	}
+	for _, x := range t.Roles {
+		r.roles = append(r.roles, []any{org, t.ID, x.ID, x.Name, x.DisplayName, x.Default})
 	}
 	if n.WantRSA {
-		b.Queue(`INSERT INTO rsa_wanted (org_id, tenant_id, create_time) VALUES ($1, $2, $3)`, org, t.ID, t.CreateTime)
+		r.rsaWanted = [][]any{{org, t.ID, t.CreateTime}}
 	}
-	// The claim versions were drawn a moment ago, in this transaction.
-	versions := `array_agg(h.claim_version ORDER BY array_position($5::text[], h.hostname)), array_agg(true), $6 FROM hostnames h WHERE h.hostname = ANY($5::text[])`
-	if len(names) == 1 {
-		versions = `ARRAY[h.claim_version], ARRAY[true], $6 FROM hostnames h WHERE h.hostname = ($5::text[])[1]`
+	if !n.Reclaim {
+		r.snapshots = [][]any{{t.ID, org, KindTenant, n.Record.Body, r.names, claims, live, t.CreateTime}}
 	}
-	b.Queue(`INSERT INTO snapshots (subject, org_id, kind, config_version, body, hosts, host_claims, host_live, update_time)
-		SELECT $1, $2, $3, 1, $4, $5, `+versions, t.ID, org, KindTenant, n.Record.Body, names, t.CreateTime)
-	queueOutbox(b, org, t.ID, n.Regions, Interactive, t.CreateTime)
+	r.outbox = outboxRows(org, t.ID, n.Regions, Interactive, t.CreateTime)
 	if n.Seed != nil {
-		b.Queue(`INSERT INTO identity_seeds (tenant_id, org_id, payload, create_time) VALUES ($1, $2, $3, $4)`, t.ID, org, n.Seed, t.CreateTime)
+		r.seeds = [][]any{{t.ID, org, n.Seed, t.CreateTime}}
 	}
-	queueEvent(b, n.Event)
-	return nil
+	return r, nil
+}
+
+// queueTenants queues what writes new tenants. Those whose names have a history come alone.
+func queueTenants(b *pgx.Batch, org id.Org, all ...*tenantRows) {
+	var answers, hostnames, tenants, clients, keys, signingKeys, roles, rsaWanted, snapshots, outbox, seeds, events [][]any
+	for _, r := range all {
+		answers, tenants, events = append(answers, r.answer), append(tenants, r.tenant), append(events, r.event)
+		hostnames, clients, keys, signingKeys = append(hostnames, r.hostnames...), append(clients, r.clients...), append(keys, r.keys...), append(signingKeys, r.signingKeys...)
+		roles, rsaWanted, snapshots = append(roles, r.roles...), append(rsaWanted, r.rsaWanted...), append(snapshots, r.snapshots...)
+		outbox, seeds = append(outbox, r.outbox...), append(seeds, r.seeds...)
+	}
+	// First, so that the slower of two calls with one request id learns of the other before anything else can be in its way.
+	insertAnswers.queue(b, answers...)
+	if len(all) == 1 && all[0].Reclaim {
+		queueReclaim(b, org, all[0])
+	} else {
+		// A name that somebody has breaks the primary key, which is HOSTNAME_UNAVAILABLE.
+		insertHostnames.queue(b, hostnames...)
+	}
+	insertTenants.queue(b, tenants...)
+	insertClients.queue(b, clients...)
+	insertKeys.queue(b, keys...)
+	insertSigningKeys.queue(b, signingKeys...)
+	insertRoles.queue(b, roles...)
+	insertRSAWanted.queue(b, rsaWanted...)
+	insertSnapshots.queue(b, snapshots...)
+	insertOutbox.queue(b, outbox...)
+	insertSeeds.queue(b, seeds...)
+	insertEvents.queue(b, events...)
+}
+
+// queueReclaim claims names that may have a history, and writes the record with the claim versions that were drawn for them.
+func queueReclaim(b *pgx.Batch, org id.Org, r *tenantRows) {
+	t := &r.Tenant
+	b.Queue(`WITH claim AS (
+			INSERT INTO hostnames AS h (hostname, org_id, tenant_id, kind, claimed_at) SELECT n, $2, $3, 1, $4::timestamptz FROM unnest($1::text[]) n
+			ON CONFLICT (hostname) DO UPDATE SET org_id = excluded.org_id, tenant_id = excluded.tenant_id, kind = 1, claim_version = h.claim_version + 1,
+				claimed_at = excluded.claimed_at, released_at = NULL, hold_until = NULL
+			WHERE h.org_id = '00000000-0000-0000-0000-000000000000' AND (h.hold_until IS NULL OR h.hold_until <= $4::timestamptz)
+			RETURNING 1
+		) SELECT CASE WHEN (SELECT count(*) FROM claim) <> cardinality($1::text[]) THEN tenantry_refuse('HOSTNAME_UNAVAILABLE') END`,
+		r.names, org, t.ID, t.CreateTime)
+	b.Queue(`INSERT INTO snapshots (subject, org_id, kind, config_version, body, hosts, host_claims, host_live, update_time)
+		SELECT $1, $2, $3, 1, $4, $5, array_agg(h.claim_version ORDER BY array_position($5::text[], h.hostname)), array_agg(true), $6
+		FROM hostnames h WHERE h.hostname = ANY($5::text[])`, t.ID, org, KindTenant, r.Record.Body, r.names, t.CreateTime)
 }

@@ -53,21 +53,18 @@ func SigningKeyMessage(k tenancy.SigningKey) *snapshotv1.SigningKey {
 	return m
 }
 
-func queueSigningKeys(b *pgx.Batch, org id.Org, tenant id.Tenant, keys []tenancy.SigningKey) error {
-	for _, k := range keys {
-		m := SigningKeyMessage(k)
-		m.State = 0
-		doc, err := proto.Marshal(m)
-		if err != nil {
-			return err
-		}
-		b.Queue(`INSERT INTO signing_keys (org_id, tenant_id, id, algorithm, state, doc, config_version, create_time, update_time, publish_time,
-				activate_time, retire_time, remove_time, due_time)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13)`,
-			org, tenant, k.ID, k.Algorithm, k.State, doc, k.ConfigVersion, k.CreateTime, orNil(k.PublishTime), orNil(k.ActivateTime),
-			orNil(k.RetireTime), orNil(k.RemoveTime), orNil(k.DueTime))
-	}
-	return nil
+var insertSigningKeys = newInsert("signing_keys", `org_id, tenant_id, id, algorithm, state, doc, config_version, create_time, update_time, publish_time,
+		activate_time, retire_time, remove_time, due_time`,
+	`$1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13`)
+
+func signingKeyRow(org id.Org, tenant id.Tenant, k tenancy.SigningKey) ([]any, error) {
+	m := SigningKeyMessage(k)
+	m.State = 0
+	doc, err := proto.Marshal(m)
+	return []any{
+		org, tenant, k.ID, k.Algorithm, k.State, doc, k.ConfigVersion, k.CreateTime, orNil(k.PublishTime), orNil(k.ActivateTime),
+		orNil(k.RetireTime), orNil(k.RemoveTime), orNil(k.DueTime),
+	}, err
 }
 
 // SigningKeys lists a tenant's signing keys, the newest first.
@@ -110,9 +107,11 @@ func (t *Tx) SigningKey(tenant id.Tenant, key id.SigningKey) (k tenancy.SigningK
 // InsertSigningKey writes a signing key whose tenant is locked.
 func (t *Tx) InsertSigningKey(k tenancy.SigningKey) error {
 	b := &pgx.Batch{}
-	if err := queueSigningKeys(b, t.org, k.Tenant, []tenancy.SigningKey{k}); err != nil {
+	row, err := signingKeyRow(t.org, k.Tenant, k)
+	if err != nil {
 		return err
 	}
+	insertSigningKeys.queue(b, row)
 	return refusal(t.tx.SendBatch(t.ctx, b).Close())
 }
 

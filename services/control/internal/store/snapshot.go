@@ -57,9 +57,18 @@ func queueRecord(b *pgx.Batch, r Record, regions []string, priority int16) {
 	queueOutbox(b, r.Org, r.Subject, regions, priority, r.Time)
 }
 
+var insertOutbox = newInsert("outbox", `region, priority, subject, org_id, create_time`, `$1, $2, $3, $4, $5`)
+
+func outboxRows(org id.Org, subject [16]byte, regions []string, priority int16, now time.Time) [][]any {
+	rows := make([][]any, len(regions))
+	for i, r := range regions {
+		rows[i] = []any{r, priority, subject, org, now}
+	}
+	return rows
+}
+
 func queueOutbox(b *pgx.Batch, org id.Org, subject [16]byte, regions []string, priority int16, now time.Time) {
-	b.Queue(`INSERT INTO outbox (region, priority, subject, org_id, create_time) SELECT r, $2, $3, $4, $5 FROM unnest($1::text[]) r`,
-		regions, priority, subject, org, now)
+	insertOutbox.queue(b, outboxRows(org, subject, regions, priority, now)...)
 }
 
 // PutRecord writes a record of the transaction's org and what makes the publisher copy it to the regions.

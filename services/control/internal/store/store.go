@@ -24,7 +24,10 @@ type Config struct {
 }
 
 // Store is the control database as the API uses it.
-type Store struct{ pool *pgxpool.Pool }
+type Store struct {
+	pool   *pgxpool.Pool
+	gather gather
+}
 
 // Open connects as the service's role. It refuses a role that row-level security would not bind: a superuser, one with BYPASSRLS,
 // or the owner of the tables.
@@ -33,7 +36,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{pool}, nil
+	return &Store{pool: pool, gather: gather{groups: map[gathering]*group{}}}, nil
 }
 
 // ErrPrivilegedRole is returned by Open for a role that row-level security does not bind.
