@@ -31,6 +31,10 @@ type NewFamily struct {
 	Resource string
 	// Claims is the claims parameter of the authorization request, as it came.
 	Claims string
+	// Binding is the key that its refresh tokens are bound to, as oauth2.Binding prints it; empty for none.
+	Binding string
+	// AuthorizationDetails are those granted (RFC 9396), a JSON array; empty for none.
+	AuthorizationDetails string
 	// Life is how long the family may live since now; zero means a year.
 	Life time.Duration
 }
@@ -49,13 +53,15 @@ func (s *Store) CreateFamily(ctx context.Context, ref TenantRef, op Op, n NewFam
 	}
 	return s.db.CreateFamily(ctx, ref, Family{
 		Grant: n.Grant, User: n.User, Client: n.Client, Scopes: n.Scopes, Session: n.Session, Offline: n.Offline, AuthTime: n.AuthTime,
-		AMR: n.AMR, ACR: n.ACR, Resource: n.Resource, Claims: n.Claims, CreateTime: op.Now, ExpireTime: op.Now.Add(n.Life),
+		AMR: n.AMR, ACR: n.ACR, Resource: n.Resource, Claims: n.Claims, Binding: n.Binding, AuthorizationDetails: n.AuthorizationDetails,
+		CreateTime: op.Now, ExpireTime: op.Now.Add(n.Life),
 	})
 }
 
 // Rotate takes a family from the presented generation to the next, in one round trip; the answer is durable. The new refresh
 // token is the answer's Generation. ErrReused when an old token came back: the family is revoked then, and the caller marks the
-// grant in the runtime Redis. ErrNotFound for a family that is unknown, another client's, expired, revoked, or whose user may not log in.
+// grant in the runtime Redis. ErrNotFound for a family that is unknown, another client's, bound to another key, expired, revoked, or whose user may not
+// log in.
 func (s *Store) Rotate(ctx context.Context, ref TenantRef, op Op, r Rotation) (Rotated, error) {
 	return s.db.Rotate(ctx, ref, op, r)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 const familyColumns = `f.grant_id, f.user_id, f.client_id, f.scopes, f.session_id, f.offline, f.auth_time, f.amr, f.acr, f.resource,
-	f.claims, f.generation, f.rotate_time, f.create_time, f.expire_time, f.revoke_time`
+	f.claims, f.binding, f.authorization_details, f.generation, f.rotate_time, f.create_time, f.expire_time, f.revoke_time`
 
 func familyDest(f *Family) []any {
 	return []any{
@@ -24,7 +24,7 @@ func familyDest(f *Family) []any {
 		scanID(&f.Session), &f.Offline,
 		when{&f.AuthTime},
 		words{&f.AMR},
-		&f.ACR, &f.Resource, &f.Claims, &f.Generation,
+		&f.ACR, &f.Resource, &f.Claims, &f.Binding, &f.AuthorizationDetails, &f.Generation,
 		when{&f.RotateTime},
 		when{&f.CreateTime},
 		when{&f.ExpireTime},
@@ -54,16 +54,18 @@ func (s *Store) CreateFamily(ctx context.Context, ref TenantRef, n Family) (Fami
 				AND NOT EXISTS (SELECT FROM revocations r WHERE r.tenant_id = $1 AND r.kind = 'gnt' AND r.subject = $16)`+locks+`
 		)
 		INSERT INTO refresh_families AS f (tenant_id, grant_id, pool_id, user_id, client_id, session_id, offline, scopes, resource,
-			auth_time, amr, acr, claims, generation, rotate_time, create_time, expire_time)
+			auth_time, amr, acr, claims, generation, rotate_time, create_time, expire_time, binding, authorization_details)
 		SELECT $1, $3, $2, who.id, $5, COALESCE(who.session_id, $6::uuid), $7, $8, $9, $10, $11, $12, $13, 1, $14, $14,
-			CASE WHEN $7 THEN $15 ELSE least($15, who.session_expire) END
+			CASE WHEN $7 THEN $15 ELSE least($15, who.session_expire) END, $17, $18
 		FROM who
 		ON CONFLICT (tenant_id, grant_id) DO UPDATE SET rotate_time = f.rotate_time
-			WHERE f.user_id = excluded.user_id AND f.client_id = excluded.client_id AND f.generation = 1 AND f.revoke_time IS NULL
+			WHERE f.user_id = excluded.user_id AND f.client_id = excluded.client_id AND f.binding = excluded.binding
+				AND f.generation = 1 AND f.revoke_time IS NULL
 		RETURNING `+familyColumns,
 		[]any{
 			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.Grant), uuid(n.User), uuid(n.Client), orNull(n.Session), n.Offline, strings.Join(n.Scopes, " "),
 			n.Resource, micro(n.AuthTime), strings.Join(n.AMR, " "), n.ACR, n.Claims, now, micro(n.ExpireTime), n.Grant.String(),
+			n.Binding, n.AuthorizationDetails,
 		}, familyDest(&f)...)
 	return f, err
 }
@@ -76,23 +78,32 @@ func (s *Store) CreateFamily(ctx context.Context, ref TenantRef, n Family) (Fami
 //	presented = newest − 1, within grace    → newest again (it is unused: using it would have advanced it)
 //	anything else                           → revoked; a number above the newest means that this database has forgotten rotations
 //	                                          (a restore), and then an old token cannot be told from a stolen one
+//	another key than the family's           → nothing: who has not the key has not proven to have a token
 //
 // advance does the first two and touches nothing otherwise. It is apart from judge, which can do all three, because the machinery of
 // a revocation costs PostgreSQL as much as the rotation itself, also when it has nothing to do.
-const advance = `
+var advance = rotation("$5 + 1")
+
+// hold is advance for clients whose refresh tokens do not rotate: their newest generation stays the newest.
+var hold = rotation("f.generation")
+
+func rotation(next string) string {
+	return `
 	UPDATE refresh_families f SET
-		generation = $5 + 1,
+		generation = ` + next + `,
 		rotate_time = CASE WHEN f.generation = $5 THEN $4 ELSE f.rotate_time END,
 		rotate_mark = CASE WHEN f.generation = $5 THEN $9 ELSE f.rotate_mark END
 	FROM users u, memberships m
 	WHERE f.tenant_id = $1 AND f.grant_id = $2 AND f.client_id = $3 AND f.revoke_time IS NULL
 		AND f.expire_time > $4 AND f.rotate_time > $7 AND f.create_time > $8
 		AND (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
+		AND (f.binding = $11 OR f.binding = '')
 		AND u.pool_id = $10 AND u.id = f.user_id AND u.state = 'ACTIVE'
 		AND m.tenant_id = $1 AND m.user_id = f.user_id AND m.state = 'ACTIVE'
-	RETURNING f.user_id, f.scopes, f.session_id, f.offline, f.auth_time, f.amr, f.acr, f.resource, f.claims, f.generation, f.rotate_time,
-		f.create_time, f.expire_time, f.rotate_mark = $9,
+	RETURNING f.user_id, f.scopes, f.session_id, f.offline, f.auth_time, f.amr, f.acr, f.resource, f.claims, f.binding,
+		f.authorization_details, f.generation, f.rotate_time, f.create_time, f.expire_time, f.rotate_mark = $9,
 		u.email, u.email_verified, u.name, u.profile, u.version, u.create_time, u.update_time, m.id, m.roles, m.groups`
+}
 
 // judge decides in one statement about what advance did not do, so that a token is never called stolen on the word of an older row.
 // The revocation's row and audit event hang on the same statement: a crash leaves all or nothing.
@@ -101,13 +112,13 @@ var judge = `
 		UPDATE refresh_families f SET revoke_time = $4, revoke_reason = 'reuse'
 		WHERE f.tenant_id = $1 AND f.grant_id = $2 AND f.client_id = $3 AND f.revoke_time IS NULL
 			AND f.expire_time > $4 AND f.rotate_time > $7 AND f.create_time > $8
-			AND f.pool_id = $11 AND NOT (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
+			AND f.pool_id = $11 AND (f.binding = $12 OR f.binding = '') AND NOT (f.generation = $5 OR f.generation = $5 + 1 AND f.rotate_time >= $6)
 		RETURNING f.grant_id
 	), r AS (
 		INSERT INTO revocations AS v (tenant_id, kind, subject, until, create_time)
 		SELECT $1, 'gnt', $9, $10, $4 FROM f
 		ON CONFLICT (tenant_id, kind, subject) DO UPDATE SET until = greatest(v.until, excluded.until)
-		RETURNING ` + appendAudit(12) + `
+		RETURNING ` + appendAudit(13) + `
 	)
 	SELECT FROM f`
 
@@ -120,14 +131,18 @@ func (s *Store) Rotate(ctx context.Context, ref TenantRef, op Op, r Rotation) (R
 		mine bool
 	)
 	now := micro(op.Now)
-	args := append(make([]any, 0, 11+auditParams),
+	args := append(make([]any, 0, 12+auditParams),
 		uuid(ref.Tenant), uuid(r.Grant), uuid(r.Client), now, r.Generation, micro(now.Add(-r.Grace)), cutoff(now, r.Idle),
-		cutoff(now, r.Absolute), int64(rand.Uint64()), uuid(ref.Pool)) //nolint:gosec // a mark, not a secret
+		cutoff(now, r.Absolute), int64(rand.Uint64()), uuid(ref.Pool), r.Binding) //nolint:gosec // a mark, not a secret
 	f, u := &out.Family, &out.Owner
 	f.Grant, f.Client, u.State = r.Grant, r.Client, UserActive
-	err := s.one(ctx, ref, advance, args,
+	statement := advance
+	if r.Keep {
+		statement = hold
+	}
+	err := s.one(ctx, ref, statement, args,
 		(*[16]byte)(&f.User), words{&f.Scopes}, scanID(&f.Session), &f.Offline, when{&f.AuthTime}, words{&f.AMR}, &f.ACR, &f.Resource,
-		&f.Claims, &f.Generation, when{&f.RotateTime}, when{&f.CreateTime}, when{&f.ExpireTime}, &mine,
+		&f.Claims, &f.Binding, &f.AuthorizationDetails, &f.Generation, when{&f.RotateTime}, when{&f.CreateTime}, when{&f.ExpireTime}, &mine,
 		&u.Email, &u.EmailVerified, &u.Name, claims{&u.Profile}, versioned{u}, when{&u.CreateTime}, when{&u.UpdateTime},
 		(*[16]byte)(&u.Membership), &u.Roles, &u.Groups)
 	switch {
@@ -145,7 +160,7 @@ func (s *Store) Rotate(ctx context.Context, ref TenantRef, op Op, r Rotation) (R
 
 func (s *Store) judge(ctx context.Context, ref TenantRef, op Op, r Rotation, args []any) error {
 	gnt := r.Grant.String()
-	args = append(append(args, gnt, micro(op.Now).Add(maxAccessLife), uuid(ref.Pool)), event(ref, op, ActionGrantRevoked, gnt, reuseDetails)...)
+	args = append(append(args, gnt, micro(op.Now).Add(maxAccessLife), uuid(ref.Pool), r.Binding), event(ref, op, ActionGrantRevoked, gnt, reuseDetails)...)
 	if err := s.one(ctx, ref, judge, args); err != nil {
 		return err
 	}

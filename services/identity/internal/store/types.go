@@ -244,6 +244,10 @@ type Family struct {
 	Resource string
 	// Claims is the claims parameter of the authorization request, as it came.
 	Claims string
+	// Binding is the key that the refresh tokens are bound to, as oauth2.Binding prints it; empty for none.
+	Binding string
+	// AuthorizationDetails are those granted (RFC 9396), a JSON array; empty for none.
+	AuthorizationDetails string
 	// Generation is the newest one given out; the first is 1.
 	Generation int
 	// RotateTime is when it was given out.
@@ -270,6 +274,10 @@ type Rotation struct {
 	Idle time.Duration
 	// Absolute is for how long it may live since its beginning; zero means no limit beside its ExpireTime.
 	Absolute time.Duration
+	// Binding is the key that the request has proven; a family that is bound to another is not found, and nothing happens to it.
+	Binding string
+	// Keep leaves the generation as it is, for clients whose tokens are safe without rotation; the family counts as used all the same.
+	Keep bool
 }
 
 // Rotated is the outcome of a rotation: the family with its newest generation, and its user as they are now.
