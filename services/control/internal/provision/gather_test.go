@@ -60,8 +60,8 @@ func TestTenantsThatAreWrittenTogetherDoNotSufferFromEachOther(t *testing.T) {
 		all.Go(func() {
 			in := ProvisionInput{TenantID: fmt.Sprintf("t%d", i), Blueprint: "standard", WaitFor: DepthCommitted}
 			switch i % 4 {
-			case 1: // a name that somebody has
-				in.Hosts = []HostSpec{{Label: "taken"}}
+			case 1: // an id that somebody has
+				in.TenantID, in.Hosts = "taken", []HostSpec{{Label: in.TenantID}}
 			case 2: // one id for six tenants
 				in.TenantID, in.Hosts = "wanted", []HostSpec{{Label: in.TenantID}}
 			}
@@ -74,8 +74,8 @@ func TestTenantsThatAreWrittenTogetherDoNotSufferFromEachOther(t *testing.T) {
 	won := 0
 	for i, err := range errs {
 		switch {
-		case i%4 == 1 && !errors.Is(err, tenancy.ReasonHostnameUnavailable):
-			t.Errorf("t%d got a name that is taken: %v", i, err)
+		case i%4 == 1 && !errors.Is(err, tenancy.ReasonSlugTaken):
+			t.Errorf("t%d got an id that is taken: %v", i, err)
 		case i%4 == 2 && err == nil:
 			won++
 		case i%4 == 2 && !errors.Is(err, tenancy.ReasonSlugTaken), (i%4 == 0 || i%4 == 3) && err != nil:
