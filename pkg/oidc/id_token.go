@@ -15,6 +15,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/internal/jsonw"
+	"github.com/tenantry/tenantry/pkg/oauth2"
 )
 
 // ErrIncomplete is wrapped by the errors of the Build functions: a token without one of its must-have claims is never made. It
@@ -41,9 +42,15 @@ type IDTokenInput struct {
 	// Algorithm is the one that the token will be signed with; AccessToken is the token issued with it. Together they make at_hash;
 	// an empty AccessToken makes none.
 	Algorithm, AccessToken string
+	// Code and State are what an ID token of the authorization endpoint comes with: they make c_hash (section 3.3.2.11) and s_hash
+	// (FAPI 1.0 Part 2 section 5.1.1), so that neither can be exchanged on the way. Empty in ID tokens of the token endpoint.
+	Code, State string
 	// Claims are the names asked for by the claims parameter (ClaimsRequest.IDTokenClaims): in the code flow scopes are answered by
 	// UserInfo alone (section 5.4).
 	Claims []string
+	// Scopes put their claims into the ID token: set for response_type=id_token alone, where no access token could fetch them (section
+	// 5.4).
+	Scopes oauth2.Scopes
 	// User are the user's claims.
 	User UserClaims
 }
@@ -68,17 +75,20 @@ func BuildIDToken(in IDTokenInput) ([]byte, error) {
 	b = jsonw.OptionalMember(b, "nonce", in.Nonce)
 	b = jsonw.OptionalMember(b, "acr", in.ACR)
 	b = list(b, "amr", in.AMR)
-	if in.AccessToken != "" {
-		hash := AtHash(in.Algorithm, in.AccessToken)
-		if hash == "" {
-			return nil, fmt.Errorf("%w: at_hash: unknown algorithm", ErrIncomplete)
+	for _, h := range [...]struct{ claim, of string }{{"at_hash", in.AccessToken}, {"c_hash", in.Code}, {"s_hash", in.State}} {
+		if h.of == "" {
+			continue
 		}
-		b = jsonw.Member(b, "at_hash", hash)
+		hash := HalfHash(in.Algorithm, h.of)
+		if hash == "" {
+			return nil, fmt.Errorf("%w: %s: unknown algorithm", ErrIncomplete, h.claim)
+		}
+		b = jsonw.Member(b, h.claim, hash)
 	}
 	b = idMember(b, "sid", in.Session)
 	b = idMember(b, "org", in.Org)
 	b = idMember(b, "tnt", in.Tenant)
-	b = in.User.appendTo(b, nil, in.Claims)
+	b = in.User.appendTo(b, in.Scopes, in.Claims)
 	return append(b, '}'), nil
 }
 
@@ -92,9 +102,10 @@ func idMember[K id.Kind](dst []byte, name string, v id.ID[K]) []byte {
 	return append(dst, '"')
 }
 
-// AtHash is the at_hash claim (OpenID Connect Core section 3.1.3.6): the left half of the token's hash, by the hash function of the
-// signature algorithm. Ed25519 has SHA-512 inside, so that is its hash. It is empty for an unknown algorithm.
-func AtHash(alg, token string) string {
+// HalfHash is the value of at_hash, c_hash and s_hash (OpenID Connect Core sections 3.1.3.6 and 3.3.2.11): the left half of the text's
+// hash, by the hash function of the signature algorithm. Ed25519 has SHA-512 inside, so that is its hash. It is empty for an unknown
+// algorithm.
+func HalfHash(alg, token string) string {
 	var sum []byte
 	switch {
 	case alg == "EdDSA" || alg == "Ed25519" || strings.HasSuffix(alg, "512"):

@@ -130,18 +130,18 @@ func TestBuildIDTokenRefusesIncomplete(t *testing.T) {
 	}
 }
 
-func TestAtHash(t *testing.T) {
+func TestHalfHash(t *testing.T) {
 	// OpenID Connect Core appendix A.3 has the first one; the others are the same token's left halves of SHA-384 and SHA-512.
 	const token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y"
-	if got := AtHash("RS256", token); got != "77QmUPtjPfzWtF2AnpK9RQ" {
+	if got := HalfHash("RS256", token); got != "77QmUPtjPfzWtF2AnpK9RQ" {
 		t.Errorf("RS256: %s", got)
 	}
 	for alg, want := range map[string]int{"ES256": 22, "PS256": 22, "HS256": 22, "ES384": 32, "RS512": 43, "EdDSA": 43, "Ed25519": 43, "none": 0, "": 0} {
-		if got := AtHash(alg, token); len(got) != want {
+		if got := HalfHash(alg, token); len(got) != want {
 			t.Errorf("%s: %q has %d characters, want %d", alg, got, len(got), want)
 		}
 	}
-	if AtHash("ES256", token) == AtHash("ES256", token+"x") {
+	if HalfHash("ES256", token) == HalfHash("ES256", token+"x") {
 		t.Error("two tokens, one hash")
 	}
 }
