@@ -259,12 +259,8 @@ func ParseBackchannelObject(payload []byte, clientID, issuer string, now time.Ti
 		name string
 		to   *time.Time
 	}{{"exp", &o.ExpireTime}, {"iat", &o.IssuedAt}, {"nbf", &from}} {
-		var n json.Number
 		var ok bool
-		if raw := members[t.name]; len(raw) == 0 || raw[0] == '"' || json.Unmarshal(raw, &n) != nil {
-			return fail(t.name + " is missing or malformed")
-		}
-		if *t.to, ok = grantDate(n); !ok {
+		if *t.to, ok = grantDate(members[t.name]); !ok {
 			return fail(t.name + " is missing or malformed")
 		}
 	}

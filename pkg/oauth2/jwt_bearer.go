@@ -74,14 +74,14 @@ func AssertionIssuer(token string) string {
 // the claim, never its value.
 func ParseGrantAssertion(payload []byte) (GrantAssertion, error) {
 	var c struct {
-		Issuer   string       `json:"iss"`
-		Subject  string       `json:"sub"`
-		ID       string       `json:"jti"`
-		Audience grantTexts     `json:"aud"`
-		Issued   *json.Number `json:"iat"`
-		From     *json.Number `json:"nbf"`
-		Until    *json.Number `json:"exp"`
-		AuthTime *json.Number `json:"auth_time"`
+		Issuer   string          `json:"iss"`
+		Subject  string          `json:"sub"`
+		ID       string          `json:"jti"`
+		Audience grantTexts      `json:"aud"`
+		Issued   json.RawMessage `json:"iat"`
+		From     json.RawMessage `json:"nbf"`
+		Until    json.RawMessage `json:"exp"`
+		AuthTime json.RawMessage `json:"auth_time"`
 	}
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return GrantAssertion{}, fmt.Errorf("%w: payload", ErrAssertion)
@@ -89,14 +89,14 @@ func ParseGrantAssertion(payload []byte) (GrantAssertion, error) {
 	a := GrantAssertion{Issuer: c.Issuer, Subject: c.Subject, ID: c.ID, Audience: c.Audience}
 	for _, t := range []struct {
 		name string
-		from *json.Number
+		from json.RawMessage
 		to   *time.Time
 	}{{"iat", c.Issued, &a.IssuedAt}, {"nbf", c.From, &a.NotBefore}, {"exp", c.Until, &a.ExpireTime}, {"auth_time", c.AuthTime, &a.AuthTime}} {
 		if t.from == nil {
 			continue
 		}
 		var ok bool
-		if *t.to, ok = grantDate(*t.from); !ok {
+		if *t.to, ok = grantDate(t.from); !ok {
 			return GrantAssertion{}, fmt.Errorf("%w: %s", ErrAssertion, t.name)
 		}
 	}
@@ -134,10 +134,10 @@ func (a *GrantAssertion) Check(issuer string, audiences []string, now time.Time)
 	return nil
 }
 
-// grantDate reads a NumericDate (RFC 7519 section 2) between 1970 and 2200. Fractions of a second are cut off.
-func grantDate(n json.Number) (time.Time, bool) {
-	f, err := n.Float64()
-	if err != nil || f < 0 || f > 7_258_118_400 {
+// grantDate reads a NumericDate (RFC 7519 section 2) between 1970 and 2200: a number, not a string. Fractions of a second are cut off.
+func grantDate(raw json.RawMessage) (time.Time, bool) {
+	var f float64
+	if len(raw) == 0 || raw[0] == 'n' || json.Unmarshal(raw, &f) != nil || f < 0 || f > 7_258_118_400 {
 		return time.Time{}, false
 	}
 	return time.Unix(int64(f), 0).UTC(), true
