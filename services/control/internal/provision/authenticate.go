@@ -13,21 +13,29 @@ import (
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
 
+// keyChain is what a key is authenticated from.
+type keyChain struct {
+	keys     []tenancy.APIKey // the key and its minters
+	orgSlug  string
+	orgState tenancy.State
+}
+
 // Authenticate finds the caller of a key's text in one round trip, with no cache in between: a revoked key is refused at its next
-// request. The caller's rights are the key's own, cut by those that each minter above it has now.
+// request. Requests with one key at the same time share a reading that began after them all. The caller's rights are the key's own, cut by those that each minter above it has now.
 func (s *Service) Authenticate(ctx context.Context, keyText string) (tenancy.Principal, error) {
 	raw, presented, err := secret.ParseToken(secret.APIKey, keyText)
 	if err != nil {
 		return tenancy.Principal{}, tenancy.Refuse(tenancy.ReasonKeyInvalid)
 	}
 	now := s.time()
-	chain, orgSlug, orgState, err := s.store.KeyChain(ctx, id.APIKey(raw))
+	read, err := s.chains.get(ctx, id.APIKey(raw))
 	if errors.Is(err, tenancy.ReasonNotFound) {
 		return tenancy.Principal{}, tenancy.Refuse(tenancy.ReasonKeyInvalid)
 	}
 	if err != nil {
 		return tenancy.Principal{}, err
 	}
+	chain := read.keys
 	k := &chain[0]
 	if !k.Hash.Equal(presented) && (k.OldUntil.IsZero() || !now.Before(k.OldUntil) || !k.OldHash.Equal(presented)) {
 		return tenancy.Principal{}, tenancy.Refuse(tenancy.ReasonKeyInvalid)
@@ -37,12 +45,12 @@ func (s *Service) Authenticate(ctx context.Context, keyText string) (tenancy.Pri
 		return tenancy.Principal{}, tenancy.Refuse(tenancy.ReasonKeyInvalid)
 	case !k.ExpireTime.IsZero() && !now.Before(k.ExpireTime), now.Before(k.NotBefore):
 		return tenancy.Principal{}, tenancy.Refuse(tenancy.ReasonKeyExpired)
-	case orgState != tenancy.StateActive:
+	case read.orgState != tenancy.StateActive:
 		return tenancy.Principal{}, tenancy.Refuse(tenancy.ReasonOrgSuspended)
 	}
 	p := tenancy.Principal{Key: k.ID, DisplayName: k.DisplayName, Mint: k.Mint, Rights: tenancy.ChainRights(chain), Depth: len(chain) - 1}
 	if k.Scope != tenancy.ScopePlatform {
-		p.OrgSlug = orgSlug
+		p.OrgSlug = read.orgSlug
 	}
 	s.touch(k, now)
 	return p, nil

@@ -78,6 +78,7 @@ type Service struct {
 	now      func() time.Time
 	log      *slog.Logger
 	used     *usage
+	chains   *together[id.APIKey, keyChain]
 }
 
 var _ API = (*Service)(nil)
@@ -108,6 +109,10 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, store: cfg.Store, pages: tenancy.NewPageTokens(cfg.PageKey), reserved: map[string]bool{}, docs: newDocuments(cfg.Store),
 		sealer: secret.NewSealer(), now: cfg.Now, log: cfg.Logger, used: newUsage(),
 	}
+	s.chains = newTogether(func(ctx context.Context, key id.APIKey) (c keyChain, err error) {
+		c.keys, c.orgSlug, c.orgState, err = s.store.KeyChain(ctx, key)
+		return c, err
+	})
 	if s.now == nil {
 		s.now = time.Now
 	}
