@@ -54,6 +54,10 @@ type CodeRecord struct {
 	Audience string `json:"a,omitempty"`
 	// Nonce goes into the ID token.
 	Nonce string `json:"n,omitempty"`
+	// DPoPJKT is the key that the exchange must prove (RFC 9449 section 10); empty for none.
+	DPoPJKT string `json:"dj,omitempty"`
+	// AuthorizationDetails are those granted (RFC 9396), a JSON array; nil for none.
+	AuthorizationDetails json.RawMessage `json:"ad,omitempty"`
 	// Claims is the `claims` parameter as sent, already parsed once (OpenID Connect Core section 5.5).
 	Claims string `json:"cl,omitempty"`
 
@@ -67,6 +71,10 @@ type CodeRecord struct {
 	Groups   []string   `json:"gr,omitempty"`
 	// UserClaims are the user's claims as of the login, if the ID token was asked to carry any; nil otherwise.
 	UserClaims *oidc.UserClaims `json:"uc,omitempty"`
+
+	// RequestURI is the pushed request that the code answers; empty for none. IssueCode ends it in the same step, so that a request is
+	// answered once and a failure leaves it as it was. It is not stored.
+	RequestURI string `json:"-"`
 
 	// Expire is when the code ends; set by IssueCode and checked again at the exchange, whatever Redis says.
 	Expire time.Time `json:"e"`
@@ -89,7 +97,7 @@ const (
 )
 
 // IssueCode stores rec under a new code of 256 random bits, for at most ttl (bounded by MaxCodeLifetime). The user has logged in
-// by then: nobody else can make us store anything.
+// by then: nobody else can make us store anything. ErrRequestUnknown: the pushed request has been answered, or has expired.
 func (s *Store) IssueCode(ctx context.Context, tenant id.Tenant, rec CodeRecord, now time.Time, ttl time.Duration) (string, error) {
 	if ttl <= 0 || ttl > MaxCodeLifetime {
 		ttl = MaxCodeLifetime
@@ -107,9 +115,16 @@ func (s *Store) IssueCode(ctx context.Context, tenant id.Tenant, rec CodeRecord,
 	if err := s.ready(); err != nil {
 		return "", err
 	}
-	err = issueScript.Run(ctx, s.rdb, []string{key(kindCode, tenant, hash[:])}, sealed, ttl.Milliseconds()).Err()
+	keys := append(make([]string, 0, 2), key(kindCode, tenant, hash[:]))
+	if rec.RequestURI != "" {
+		keys = append(keys, requestKey(tenant, rec.RequestURI))
+	}
+	issued, err := issueScript.Run(ctx, s.rdb, keys, sealed, ttl.Milliseconds()).Bool()
 	if err := s.done(err); err != nil {
 		return "", err
+	}
+	if !issued {
+		return "", ErrRequestUnknown
 	}
 	return code, nil
 }
@@ -265,6 +280,7 @@ func wellFormed(code string) bool {
 // holder, u end of its lease in milliseconds, x sealed used mark. Each may run twice: a client that got no answer sends it again.
 var (
 	issueScript = redis.NewScript(`
+if KEYS[2] and redis.call('DEL', KEYS[2]) == 0 and redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'v', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1`)

@@ -32,6 +32,8 @@ type Config struct {
 	Keyring *secret.Keyring
 	// Revocations reads revocations from the system of record when Redis lost its marks. A Store that never calls Revoked needs none.
 	Revocations Source
+	// RequestQuota is how many bytes of pushed authorization requests a tenant may have pending; 0 is DefaultRequestQuota.
+	RequestQuota int64
 	// Logger receives what happens in the background; nil discards it.
 	Logger *slog.Logger
 }
@@ -43,6 +45,9 @@ type Store struct {
 	keyring *secret.Keyring
 	source  Source
 	log     *slog.Logger
+	// requestQuota is Config.RequestQuota.
+	requestQuota int64
+
 	brk     breaker
 	loads   singleflight.Group
 
@@ -62,7 +67,10 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("grant: runtime Redis: %w", err)
 	}
-	s := &Store{rdb: rdb, keyring: cfg.Keyring, source: cfg.Revocations, log: cfg.Logger}
+	s := &Store{rdb: rdb, keyring: cfg.Keyring, source: cfg.Revocations, log: cfg.Logger, requestQuota: cfg.RequestQuota}
+	if s.requestQuota <= 0 {
+		s.requestQuota = DefaultRequestQuota
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
