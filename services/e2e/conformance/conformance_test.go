@@ -1,17 +1,20 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
-// Package conformance_test holds Tenantry against the modules of the OpenID Foundation's conformance suite for an OpenID provider: the
-// config, basic, form post basic and RP-initiated logout plans with a static client. Each test has the name of the suite's module and
-// checks what that module checks, in our own words, through https as the suite does.
+// Package conformance_test holds Tenantry against the modules of the OpenID Foundation's conformance suite for an OpenID provider. Each
+// module of each plan is one subtest under the plan's and the module's own names, and checks what that module checks, in our own words,
+// through https and the public ports as the suite does.
 //
-// It runs without the suite, so that it is part of every `make test`; it does not replace a run of the suite itself.
+// It runs without the suite, so that it is part of every `make test`; it does not replace a run of the suite itself. The lists of
+// modules in plans_test.go are the suite's: a module without a test fails the run, and one that does not apply says which sentence of
+// which standard makes it so. The clients of the tests are e2etest.Party, which shares no protocol code with what is tested.
 package conformance_test
 
 import (
+	"flag"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,103 +26,153 @@ import (
 
 var system = e2etest.Shared{Options: e2etest.Options{TLS: true}}
 
-func TestMain(m *testing.M) { e2etest.Main(m, &system) }
+// atOnce is how many modules run side by side: more than a machine has processors, since some wait for a code to expire.
+const atOnce = "8"
 
-// The clients of the plans, by their ids in the blueprint. The suite wants RS256 unless a client registered otherwise.
-const (
-	client     = "rs256"
-	clientPost = "post"
-	client2    = "web"
-)
-
-// provider is a tenant under test.
-type provider struct {
-	rig    *e2etest.Rig
-	tenant *e2etest.Tenant
-	// mode is the response_mode that all requests ask for, "" for the default.
-	mode string
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	e2etest.Main(m, &system)
 }
+
+// plan is a test plan of the suite in one of its variants.
+type plan struct {
+	name, variant string
+	// prefix is what all module names of the plan begin with.
+	prefix string
+	// modules are all that the suite runs in the plan, without the prefix.
+	modules []string
+	// tests are what they do.
+	tests map[string]func(*run)
+	// setup makes the tenant and the clients that they run against.
+	setup func(t *testing.T) *provider
+}
+
+// row is what became of a module.
+type row struct{ plan, variant, module, result, note string }
 
 // run is one module.
 type run struct {
 	*testing.T
 	*provider
 	browser *e2etest.Browser
-	rp      *e2etest.RP
-	who     e2etest.Person
-	note    string
+	// c and c2 are the two clients of the plan.
+	c, c2 *e2etest.Party
+	// na is why the module does not apply.
+	na string
 }
 
-type module struct {
-	name string
-	test func(*run)
-}
+// notApplicable ends a module that the standard makes inapplicable, after the module has seen that it is so.
+func (r *run) notApplicable(why string) { r.na = why }
 
-func newProvider(t *testing.T, mode string) *provider {
-	t.Helper()
-	rig := system.Rig(t)
-	org := rig.NewOrgWith(t, "oidf", e2etest.DraftRS256())
-	request := org.ProvisionRequest("op")
-	request["tenant"] = map[string]any{"displayName": "Conformance", "type": "PRODUCTION"}
-	p := &provider{rig: rig, tenant: org.ProvisionWith(t, request), mode: mode}
-	p.waitForRSA(t)
-	return p
-}
-
-// waitForRSA waits for the RSA key, which joins a moment later when the pool of them is empty.
-func (p *provider) waitForRSA(t *testing.T) {
-	t.Helper()
-	e2etest.Eventually(t, 30*time.Second, "an RSA key in the JWKS", func() bool {
-		for _, k := range p.jwks(t) {
-			if k["alg"] == "RS256" {
-				return true
-			}
+func TestConformance(t *testing.T) {
+	var (
+		mu   sync.Mutex
+		rows []row
+	)
+	done := func(p *plan, module string, r *run, failed bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		e := row{plan: p.name, variant: p.variant, module: module, result: "pass"}
+		switch {
+		case failed:
+			e.result = "FAIL"
+		case r.na != "":
+			e.result, e.note = "n.a.", r.na
 		}
-		return false
-	})
-}
-
-// plan runs modules side by side and prints what became of each.
-func (p *provider) plan(t *testing.T, plan string, modules []module) {
-	t.Helper()
-	var mu sync.Mutex
-	results := map[string]string{}
-	t.Run(plan, func(t *testing.T) {
-		for _, m := range modules {
-			t.Run(m.name, func(t *testing.T) {
-				t.Parallel()
-				r := &run{T: t, provider: p, browser: e2etest.NewBrowser(t), who: p.person(t)}
-				r.rp = p.tenant.RP(t, client)
-				defer func() {
-					mu.Lock()
-					defer mu.Unlock()
-					result := "passed"
-					switch {
-					case t.Failed():
-						result = "FAILED"
-					case t.Skipped():
-						result = "skipped"
-					}
-					results[m.name] = strings.TrimSpace(fmt.Sprintf("%-8s %s", result, r.note))
-				}()
-				m.test(r)
-			})
-		}
-	})
-	var table strings.Builder
-	fmt.Fprintf(&table, "%s: %d modules\n", plan, len(results))
-	for _, name := range slices.Sorted(maps.Keys(results)) {
-		fmt.Fprintf(&table, "  %-86s %s\n", name, results[name])
+		rows = append(rows, e)
 	}
-	t.Log(table.String())
+	all := plans()
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		t.Log(table(all, rows))
+	})
+	for _, name := range planNames(all) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, p := range all {
+				if p.name != name {
+					continue
+				}
+				t.Run(p.variant, func(t *testing.T) {
+					t.Parallel()
+					made := p.setup(t)
+					for _, module := range p.modules {
+						t.Run(module, func(t *testing.T) {
+							t.Parallel()
+							r := &run{T: t, provider: made, browser: e2etest.NewBrowser(t), c: made.client.For(t)}
+							if made.client2 != nil {
+								r.c2 = made.client2.For(t)
+							}
+							defer func() { done(p, module, r, t.Failed()) }()
+							test, ok := p.tests[module]
+							if !ok {
+								t.Fatalf("no test for module %s%s", p.prefix, module)
+							}
+							test(r)
+							if t.Skipped() {
+								t.Error("a module is not skipped: it applies, or the standard says why not")
+							}
+						})
+					}
+				})
+			}
+		})
+	}
 }
 
-// skip says why the suite skips a module, which is no failure there.
-func (r *run) skip(why string) {
-	r.Helper()
-	r.note = why
-	r.Skip(why)
+func planNames(all []*plan) (names []string) {
+	for _, p := range all {
+		if !slices.Contains(names, p.name) {
+			names = append(names, p.name)
+		}
+	}
+	return names
 }
+
+// table is what became of each module of each plan, in the suite's order.
+func table(all []*plan, rows []row) string {
+	var b strings.Builder
+	count := map[string]int{}
+	for _, p := range all {
+		fmt.Fprintf(&b, "\n%s, %s\n", p.name, p.variant)
+		for _, module := range p.modules {
+			i := slices.IndexFunc(rows, func(r row) bool { return r.plan == p.name && r.variant == p.variant && r.module == module })
+			if i < 0 {
+				continue // -run asked for others
+			}
+			count[rows[i].result]++
+			fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("  %-84s %-4s %s", p.prefix+module, rows[i].result, rows[i].note), " "))
+		}
+	}
+	fmt.Fprintf(&b, "\n%d modules: %d pass, %d do not apply, %d fail\n", len(rows), count["pass"], count["n.a."], count["FAIL"])
+	return b.String()
+}
+
+// provider is a tenant under test with its clients.
+type provider struct {
+	rig    *e2etest.Rig
+	tenant *e2etest.Tenant
+	// client and client2 are the plan's two clients; clientPost is one that authenticates in the body.
+	client, client2, clientPost *e2etest.Party
+	// brief is the same with artefacts that live for briefLife, for modules that wait until one has expired.
+	brief *provider
+	// who has an account, and session are the cookies of a browser in which they are signed in.
+	who     e2etest.Person
+	session []*http.Cookie
+	suite   *e2etest.Suite
+	// dynamic says that clients register themselves.
+	dynamic bool
+}
+
+// briefLife is how long codes and pushed requests live where modules wait for their end: long enough for a busy machine to use them.
+const briefLife = 5 * time.Second
 
 // person makes a user with a full profile.
 func (p *provider) person(t *testing.T) e2etest.Person {
@@ -135,112 +188,110 @@ func (p *provider) person(t *testing.T) e2etest.Person {
 	return who
 }
 
-func (p *provider) jwks(t *testing.T) (keys []map[string]any) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.tenant.Issuer+"/.well-known/jwks.json", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range e2etest.List(e2etest.Send(t, req).JSON, "keys") {
-		if m, ok := k.(map[string]any); ok {
-			keys = append(keys, m)
-		}
-	}
-	return keys
+// signedIn gives the module's browser a session, for modules that are about something else than the login.
+func (r *run) signedIn() *run {
+	r.browser.SetCookies(r.tenant.Issuer, r.session)
+	return r
 }
 
-// begin makes a request as the suite does: state and nonce, no PKCE unless asked for.
-func (r *run) begin(more url.Values) e2etest.Begun {
-	all := url.Values{"code_challenge": {""}, "code_challenge_method": {""}}
-	if r.mode != "" {
-		all["response_mode"] = []string{r.mode}
+// signIn signs a person in once, for signedIn.
+func (p *provider) signIn(t *testing.T) {
+	t.Helper()
+	b := e2etest.NewBrowser(t)
+	b.StopAt = p.client.Returned
+	c := p.client.For(t)
+	page := b.Get(c.Start(nil, nil).URL).SignIn(p.who)
+	if _, _, ok := c.Delivered(page); !ok {
+		t.Fatalf("after the login: %v\n%s", page, page.Text())
 	}
-	maps.Copy(all, more)
-	return r.rp.Begin(all)
+	p.session = b.Cookies(p.tenant.Issuer)
 }
 
 // open sends the browser to the authorization endpoint.
-func (r *run) open(s e2etest.Begun) *e2etest.Page {
+func (r *run) open(c *e2etest.Party, s *e2etest.Started) *e2etest.Page {
 	r.Helper()
-	r.browser.StopAt = r.rp.Returned
+	r.browser.StopAt = c.Returned
 	return r.browser.Get(s.URL)
 }
 
-// login completes a request, with the login form where it is shown.
-func (r *run) login(more url.Values) *e2etest.Tokens {
+// through goes on until the client has its response: it signs in and consents where it is asked.
+func (r *run) through(c *e2etest.Party, page *e2etest.Page) *e2etest.Page {
 	r.Helper()
-	s := r.begin(more)
-	p := r.open(s)
-	if _, done := r.rp.Responded(p); !done {
-		p = p.SignIn(r.who)
+	for range 3 {
+		if _, _, done := c.Delivered(page); done {
+			return page
+		}
+		if hasField(page, "password") {
+			page = page.SignIn(r.who)
+			continue
+		}
+		if hasButton(page, "answer", "allow") {
+			page = page.Form("t").Press("answer", "allow")
+			continue
+		}
+		break
 	}
-	return r.exchange(s, p)
+	return page
 }
 
-// silent completes a request without a form.
-func (r *run) silent(more url.Values) *e2etest.Tokens {
+func hasField(p *e2etest.Page, name string) bool {
+	return slices.ContainsFunc(p.Forms(), func(f *e2etest.Form) bool { return f.Values.Has(name) })
+}
+
+func hasButton(p *e2etest.Page, name, value string) bool {
+	return slices.ContainsFunc(p.Forms(), func(f *e2etest.Form) bool { return slices.Contains(f.Buttons, [2]string{name, value}) })
+}
+
+// login completes a request, with whatever pages there are.
+func (r *run) login(more url.Values) *e2etest.Granted {
 	r.Helper()
-	s := r.begin(more)
-	p := r.open(s)
-	if _, done := r.rp.Responded(p); !done {
+	return r.loginAs(r.c, more, nil)
+}
+
+func (r *run) loginAs(c *e2etest.Party, more url.Values, tw *e2etest.Twist) *e2etest.Granted {
+	r.Helper()
+	s := c.Start(more, tw)
+	return c.Grants(s, r.through(c, r.open(c, s)), tw)
+}
+
+// silent completes a request without a page.
+func (r *run) silent(more url.Values) *e2etest.Granted {
+	r.Helper()
+	s := r.c.Start(more, nil)
+	p := r.open(r.c, s)
+	if _, _, done := r.c.Delivered(p); !done {
 		r.Fatalf("a page is shown: %v", p)
 	}
-	return r.exchange(s, p)
+	return r.c.Grants(s, p, nil)
 }
 
 // asked completes a request that must show the login form.
-func (r *run) asked(more url.Values) *e2etest.Tokens {
+func (r *run) asked(more url.Values) *e2etest.Granted {
 	r.Helper()
-	s := r.begin(more)
-	p := r.open(s)
-	if _, done := r.rp.Responded(p); done {
-		r.Fatal("no login page is shown")
+	s := r.c.Start(more, nil)
+	p := r.open(r.c, s)
+	if !hasField(p, "password") {
+		r.Fatalf("no login page is shown but %v", p)
 	}
-	return r.exchange(s, p.SignIn(r.who))
-}
-
-func (r *run) exchange(s e2etest.Begun, p *e2etest.Page) *e2etest.Tokens {
-	r.Helper()
-	v := r.rp.Response(p)
-	if inForm := p.Stopped == nil; inForm != (r.mode == "form_post") {
-		r.Fatalf("the response came in a form: %v, response_mode is %q", inForm, r.mode)
-	}
-	tokens := r.rp.Exchange(s, v)
-	r.checkTokens(tokens)
-	return tokens
-}
-
-// checkTokens holds every token answer against what all modules check (OIDC Core 2, 3.1.3.3, 3.1.3.7).
-func (r *run) checkTokens(t *e2etest.Tokens) {
-	r.Helper()
-	header, claims := e2etest.JWTClaims(r, t.RawIDToken)
-	if !strings.EqualFold(t.TokenType, "bearer") || t.ExpiresIn <= 0 {
-		r.Errorf("token_type %q, expires_in %d", t.TokenType, t.ExpiresIn)
-	}
-	kid, _ := header["kid"].(string)
-	known := slices.ContainsFunc(r.jwks(r.T), func(k map[string]any) bool { return k["kid"] == kid && k["alg"] == header["alg"] })
-	if !known {
-		r.Errorf("kid %q with alg %v is not in the JWKS", kid, header["alg"])
-	}
-	for _, name := range []string{"iss", "sub", "aud", "exp", "iat"} {
-		if claims[name] == nil {
-			r.Errorf("the ID token has no %s", name)
-		}
-	}
-	if sub := e2etest.Str(claims, "sub"); len(sub) > 255 {
-		r.Errorf("sub has %d characters", len(sub))
-	}
+	return r.c.Grants(s, r.through(r.c, p), nil)
 }
 
 // errorAt opens a request that must end in an error response at the client, and returns its parameters.
-func (r *run) errorAt(s e2etest.Begun, want ...string) url.Values {
+func (r *run) errorAt(s *e2etest.Started, want ...string) url.Values {
 	r.Helper()
-	v := r.rp.Response(r.open(s))
-	if !slices.Contains(want, v.Get("error")) || v.Get("code") != "" {
+	return r.isError(r.c, s, r.open(r.c, s), want...)
+}
+
+func (r *run) isError(c *e2etest.Party, s *e2etest.Started, p *e2etest.Page, want ...string) url.Values {
+	r.Helper()
+	v := c.Response(s, p)
+	if !slices.Contains(want, v.Get("error")) {
 		r.Fatalf("error %q (%s), want one of %q", v.Get("error"), v.Get("error_description"), want)
 	}
-	if v.Get("state") != s.State || v.Get("iss") != r.tenant.Issuer {
-		r.Errorf("state %q, iss %q", v.Get("state"), v.Get("iss"))
+	for _, name := range []string{"code", "id_token", "access_token"} {
+		if v.Has(name) {
+			r.Errorf("the error response has %s", name)
+		}
 	}
 	return v
 }
@@ -259,6 +310,19 @@ func (r *run) errorPage(address string) *e2etest.Page {
 	return p
 }
 
+// refusedAt checks a refusal of an endpoint for programs.
+func (r *run) refusedAt(a *e2etest.Answer, want ...string) {
+	r.Helper()
+	if code := e2etest.Str(a.JSON, "error"); a.Status < 400 || a.Status > 499 || !slices.Contains(want, code) {
+		r.Errorf("%d %s, want one of %q", a.Status, a.Body, want)
+	}
+}
+
+// advertises reports whether a list of the discovery document has a value.
+func (r *run) advertises(list, value string) bool {
+	return slices.Contains(e2etest.List(r.c.Doc, list), any(value))
+}
+
 // nextSecond waits until the second of a claim like auth_time has passed.
 func nextSecond() {
 	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(1050 * time.Millisecond)))
@@ -273,7 +337,15 @@ func mustURL(t *testing.T, s string) *url.URL {
 	return u
 }
 
-func num(v any, path ...any) int64 {
-	f, _ := e2etest.At(v, path...).(float64)
-	return int64(f)
+// get asks for an address.
+func get(t *testing.T, address string, header http.Header) *e2etest.Answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	return e2etest.Send(t, req)
 }

@@ -6,74 +6,78 @@ import (
 	"encoding/base64"
 	"net/url"
 	"strings"
-	"testing"
 
 	"github.com/tenantry/tenantry/services/e2e/e2etest"
 )
 
-func TestRPInitiatedLogoutCertification(t *testing.T) {
-	t.Parallel()
-	newProvider(t, "").plan(t, "oidcc-rp-initiated-logout-certification-test-plan", []module{
-		{"oidcc-rp-initiated-logout-discovery-endpoint-verification", func(r *run) {
-			if !strings.HasPrefix(r.rp.Endpoint("end_session_endpoint"), "https://") {
-				r.Errorf("end_session_endpoint %q", r.rp.Endpoint("end_session_endpoint"))
-			}
-		}},
-		{"oidcc-rp-initiated-logout", func(r *run) {
-			t := r.login(nil)
-			r.returns(url.Values{"id_token_hint": {t.RawIDToken}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s-17"}}, url.Values{"state": {"s-17"}})
-			r.loggedOut()
-		}},
-		{"oidcc-rp-initiated-logout-no-state", func(r *run) {
-			t := r.login(nil)
-			r.returns(url.Values{"id_token_hint": {t.RawIDToken}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}}, url.Values{})
-			r.loggedOut()
-		}},
-		{"oidcc-rp-initiated-logout-no-post-logout-redirect-uri", func(r *run) {
-			t := r.login(nil)
-			r.stays(url.Values{"id_token_hint": {t.RawIDToken}})
-			r.loggedOut()
-		}},
-		{"oidcc-rp-initiated-logout-no-params", func(r *run) {
-			r.login(nil)
-			r.stays(nil)
-			r.loggedOut()
-		}},
-		{"oidcc-rp-initiated-logout-only-state", func(r *run) {
-			r.login(nil)
-			r.stays(url.Values{"state": {"s-18"}})
-			r.loggedOut()
-		}},
-		{"oidcc-rp-initiated-logout-bad-post-logout-redirect-uri", func(r *run) {
-			t := r.login(nil)
-			r.refusedAddress(url.Values{"id_token_hint": {t.RawIDToken}, "post_logout_redirect_uri": {"https://app.example/elsewhere"}, "state": {"s"}})
-		}},
-		{"oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri", func(r *run) {
-			t := r.login(nil)
-			r.refusedAddress(url.Values{"id_token_hint": {t.RawIDToken}, "post_logout_redirect_uri": {e2etest.PostLogoutURI + "?foo=bar"}, "state": {"s"}})
-		}},
-		{"oidcc-rp-initiated-logout-modified-id-token-hint", func(r *run) {
-			t := r.login(nil)
-			parts := strings.Split(t.RawIDToken, ".")
-			parts[0], parts[2] = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)), ""
-			r.refusedAddress(url.Values{"id_token_hint": {strings.Join(parts, ".")}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s"}})
-		}},
-		{"oidcc-rp-initiated-logout-bad-id-token-hint", func(r *run) {
-			t := r.login(nil)
-			parts := strings.Split(t.RawIDToken, ".")
-			signature, err := base64.RawURLEncoding.DecodeString(parts[2])
-			if err != nil {
-				r.Fatal(err)
-			}
-			signature[len(signature)/2] ^= 1 // as if another key had signed it
-			parts[2] = base64.RawURLEncoding.EncodeToString(signature)
-			r.refusedAddress(url.Values{"id_token_hint": {strings.Join(parts, ".")}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s"}})
-		}},
-		{"oidcc-rp-initiated-logout-no-id-token-hint", func(r *run) {
-			r.login(nil)
-			r.refusedAddress(url.Values{"post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s"}})
-		}},
-	})
+func logoutPlans() []*plan {
+	return []*plan{{
+		name: "oidcc-rp-initiated-logout-certification-test-plan", variant: "code,static_client", modules: inRPLogout, tests: rpLogout,
+		setup: oidcOptions{}.provider,
+	}}
+}
+
+var rpLogout = map[string]func(*run){
+	"oidcc-rp-initiated-logout-discovery-endpoint-verification": func(r *run) { r.offersLogout() },
+	"oidcc-rp-initiated-logout": func(r *run) {
+		g := r.login(nil)
+		r.returns(url.Values{"id_token_hint": {g.IDToken}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s-17"}}, url.Values{"state": {"s-17"}})
+		r.loggedOut()
+	},
+	"oidcc-rp-initiated-logout-no-state": func(r *run) {
+		g := r.login(nil)
+		r.returns(url.Values{"id_token_hint": {g.IDToken}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}}, url.Values{})
+		r.loggedOut()
+	},
+	"oidcc-rp-initiated-logout-no-post-logout-redirect-uri": func(r *run) {
+		g := r.login(nil)
+		r.stays(url.Values{"id_token_hint": {g.IDToken}})
+		r.loggedOut()
+	},
+	"oidcc-rp-initiated-logout-no-params": func(r *run) {
+		r.login(nil)
+		r.stays(nil)
+		r.loggedOut()
+	},
+	"oidcc-rp-initiated-logout-only-state": func(r *run) {
+		r.login(nil)
+		r.stays(url.Values{"state": {"s-18"}})
+		r.loggedOut()
+	},
+	"oidcc-rp-initiated-logout-bad-post-logout-redirect-uri": func(r *run) {
+		g := r.login(nil)
+		r.refusedAddress(url.Values{"id_token_hint": {g.IDToken}, "post_logout_redirect_uri": {"https://app.example/elsewhere"}, "state": {"s"}})
+	},
+	"oidcc-rp-initiated-logout-query-added-to-post-logout-redirect-uri": func(r *run) {
+		g := r.login(nil)
+		r.refusedAddress(url.Values{"id_token_hint": {g.IDToken}, "post_logout_redirect_uri": {e2etest.PostLogoutURI + "?foo=bar"}, "state": {"s"}})
+	},
+	"oidcc-rp-initiated-logout-modified-id-token-hint": func(r *run) {
+		g := r.login(nil)
+		parts := strings.Split(g.IDToken, ".")
+		parts[0], parts[2] = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)), ""
+		r.refusedAddress(url.Values{"id_token_hint": {strings.Join(parts, ".")}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s"}})
+	},
+	"oidcc-rp-initiated-logout-bad-id-token-hint": func(r *run) {
+		g := r.login(nil)
+		header, claims := e2etest.JWTClaims(r, g.IDToken)
+		forged := e2etest.NewKey(r, "RS256").Sign(r, header, claims) // under the kid of the provider's key
+		r.refusedAddress(url.Values{"id_token_hint": {forged}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s"}})
+		r.refusedAddress(url.Values{"id_token_hint": {e2etest.BreakSignature(r, g.IDToken)}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s"}})
+	},
+	"oidcc-rp-initiated-logout-no-id-token-hint": func(r *run) {
+		r.login(nil)
+		r.refusedAddress(url.Values{"post_logout_redirect_uri": {e2etest.PostLogoutURI}, "state": {"s"}})
+	},
+}
+
+// offersLogout checks what discovery says of logout, and returns the document.
+func (r *run) offersLogout() map[string]any {
+	r.Helper()
+	if e := r.c.Endpoint("end_session_endpoint"); !strings.HasPrefix(e, r.tenant.Issuer+"/") {
+		r.Errorf("end_session_endpoint %q", e)
+	}
+	return r.c.Doc
 }
 
 // end opens the end session endpoint and answers the question whether to sign out, when there is one.
@@ -81,8 +85,8 @@ func (r *run) end(params url.Values) *e2etest.Page {
 	r.Helper()
 	home := mustURL(r.T, r.tenant.Issuer).Host
 	r.browser.StopAt = func(u *url.URL) bool { return u.Host != home }
-	p := r.browser.Get(r.rp.Endpoint("end_session_endpoint") + "?" + params.Encode())
-	if p.Stopped == nil && len(p.Forms()) > 0 {
+	p := r.browser.Get(r.c.Endpoint("end_session_endpoint") + "?" + params.Encode())
+	if p.Stopped == nil && hasField(p, "t") {
 		p = p.Form("t").Submit()
 	}
 	return p
@@ -93,7 +97,7 @@ func (r *run) returns(params, want url.Values) {
 	r.Helper()
 	p := r.end(params)
 	if p.Stopped == nil {
-		r.Fatalf("no redirect but %v", p)
+		r.Fatalf("no redirect but %v\n%s", p, p.Text())
 	}
 	got := *p.Stopped
 	got.RawQuery = ""
@@ -125,5 +129,5 @@ func (r *run) refusedAddress(params url.Values) {
 // loggedOut proves that the session is gone.
 func (r *run) loggedOut() {
 	r.Helper()
-	r.errorAt(r.begin(url.Values{"prompt": {"none"}}), "login_required")
+	r.errorAt(r.c.Start(url.Values{"prompt": {"none"}}, nil), "login_required")
 }
