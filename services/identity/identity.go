@@ -88,6 +88,10 @@ type (
 	AuditPage = store.AuditPage
 	// JobsConfig is how jobs are worked.
 	JobsConfig = store.JobsConfig
+	// BackchannelLogout is the job that tells a client of a session's end; login has the worker for it.
+	BackchannelLogout = store.BackchannelLogout
+	// SessionClient is a client that a session is known to.
+	SessionClient = store.SessionClient
 	// Jobs works the jobs of the identity database.
 	Jobs = store.Jobs
 )
@@ -122,6 +126,9 @@ const (
 
 // MailQueue is the River queue of everything that ends in a mail.
 const MailQueue = store.MailQueue
+
+// LogoutQueue is the River queue of the messages that tell clients of a session's end.
+const LogoutQueue = store.LogoutQueue
 
 // Role is the database role that the services connect as.
 const Role = store.Role
@@ -185,10 +192,10 @@ func (s *Store) EraseTenant(ctx context.Context, ref TenantRef, op Op, pool bool
 	return s.db.EraseTenant(ctx, ref, op, pool)
 }
 
-// Sweep removes up to limit expired rows of each of the tables that only grow, and answers how many went. Call it every few
-// minutes; several processes may.
+// Sweep removes up to limit expired rows of each of the tables that only grow, and answers how many went. Sessions that nobody has
+// used for too long end with all that EndSession ends. Call it every few minutes; several processes may.
 func (s *Store) Sweep(ctx context.Context, limit int) (removed int64, err error) {
-	return s.db.Sweep(ctx, limit)
+	return s.db.Sweep(ctx, "system", limit)
 }
 
 // ListAuditEvents answers a page of the tenant's events, newest first.

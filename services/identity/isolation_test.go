@@ -33,6 +33,7 @@ func newWorld(t *testing.T, s *identity.Store) *world {
 	w.user = register(t, s, w.ref)
 	w.session, w.token = login(t, s, w.ref, w.user)
 	w.family = family(t, s, w.ref, w.user, w.session.ID, false)
+	ok(t, s.NoteClient(ctx, w.ref, w.session.ID, w.client, noon))
 	_, err := s.GrantConsent(ctx, w.ref, at(noon), w.user.ID, w.client, []string{"openid"})
 	ok(t, err)
 	invited, err := s.CreateUser(ctx, w.ref, at(noon), identity.NewUser{
@@ -133,6 +134,9 @@ var neighbour = map[string]struct {
 	}},
 	"ListSessions": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
 		return empty(s.ListSessions(ctx, me, w.user.ID, noon))
+	}},
+	"NoteClient": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
+		return s.NoteClient(ctx, me, w.session.ID, w.client, noon)
 	}},
 	"EndSession": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
 		_, err := s.EndSession(ctx, me, at(noon), w.session.ID)

@@ -32,6 +32,8 @@ type NewSession struct {
 	ACR string
 	// Life is how long the session may live since AuthTime; the tenant's absolute limit. Zero means 30 days.
 	Life time.Duration
+	// Idle is for how long it may go unused; the tenant's limit. Zero means no limit. Rotating a refresh token of an online grant is use.
+	Idle time.Duration
 }
 
 const (
@@ -55,6 +57,7 @@ func (s *Store) CreateSession(ctx context.Context, ref TenantRef, op Op, n NewSe
 	out := Session{
 		ID: id.NewSession(), User: n.User, AuthTime: stored(n.AuthTime), AMR: n.AMR, ACR: n.ACR, IP: op.IP, UserAgent: op.UserAgent,
 		CreateTime: stored(op.Now), LastUseTime: stored(op.Now), ExpireTime: stored(n.AuthTime.Add(n.Life)),
+		Idle: n.Idle,
 	}
 	if err := s.db.CreateSession(ctx, ref, out, hash); err != nil {
 		return Session{}, SessionToken{}, err
@@ -78,7 +81,7 @@ func (s *Store) RenewSession(ctx context.Context, ref TenantRef, op Op, session 
 	raw, hash := newSecret()
 	out, err := s.db.RenewSession(ctx, ref, Session{
 		ID: session, User: n.User, AuthTime: n.AuthTime, AMR: n.AMR, ACR: n.ACR, IP: op.IP, UserAgent: op.UserAgent, LastUseTime: op.Now,
-		ExpireTime: n.AuthTime.Add(n.Life),
+		ExpireTime: n.AuthTime.Add(n.Life), Idle: n.Idle,
 	}, hash)
 	if err != nil {
 		return Session{}, SessionToken{}, err
@@ -99,6 +102,13 @@ func (s *Store) Session(ctx context.Context, ref TenantRef, token SessionToken, 
 // ListSessions answers the user's live sessions, newest first.
 func (s *Store) ListSessions(ctx context.Context, ref TenantRef, user id.User, now time.Time) ([]Session, error) {
 	return s.db.ListSessions(ctx, ref, user, now)
+}
+
+// NoteClient remembers that a client is about to get a code in the session, so that it is told when the session ends: every way in which
+// one ends enqueues a BackchannelLogout for each client noted, in the same transaction. ErrNotFound when the session has ended. To be
+// called before the code exists, for clients that want to be told.
+func (s *Store) NoteClient(ctx context.Context, ref TenantRef, session id.Session, client id.Client, now time.Time) error {
+	return s.db.NoteClient(ctx, ref, session, client, now)
 }
 
 // EndSession logs the browser out: the session is gone and the online families granted in it are revoked. Offline families live on.

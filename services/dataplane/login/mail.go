@@ -217,7 +217,7 @@ func (m *mailer) begin(ctx context.Context) (*identity.Jobs, error) {
 		n = 4
 	}
 	jobs, err := m.identity.NewJobs(identity.JobsConfig{
-		Workers: workers, MaxWorkers: n, Timeout: m.timeout() + 10*time.Second, Logger: m.log,
+		Workers: workers, Queues: map[string]int{identity.MailQueue: n}, Timeout: m.timeout() + 10*time.Second, Logger: m.log,
 	})
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, ref TenantRef, op Op, invi
 		if err != nil {
 			return err
 		}
-		if ended, err = endAll(ctx, tx, ref, now, user, id.Session{}, "invitation_accepted"); err != nil {
+		if ended, err = s.endAll(ctx, tx, ref, now, user, id.Session{}, "invitation_accepted"); err != nil {
 			return err
 		}
 		err = tx.QueryRow(ctx, `SELECT `+fullUser+ofTenant+` AND u.id = $3`, uuid(ref.Tenant), uuid(ref.Pool), uuid(user)).Scan(fullDest(&u)...)

@@ -18,6 +18,12 @@ import (
 // MailQueue is the River queue of everything that ends in a mail.
 const MailQueue = "mail"
 
+// LogoutQueue is the River queue of the messages that tell clients of a session's end.
+const LogoutQueue = "logout"
+
+// jobKinds are the kinds of jobs that belong to one tenant each.
+var jobKinds = []string{InvitationMail{}.Kind(), BackchannelLogout{}.Kind()}
+
 // mailAttempts with River's back-off spans about a day of a mail server's absence.
 const mailAttempts = 12
 
@@ -37,6 +43,49 @@ func (InvitationMail) InsertOpts() river.InsertOpts {
 	return river.InsertOpts{Queue: MailQueue, MaxAttempts: mailAttempts}
 }
 
+// logoutAttempts with River's back-off span about three hours: what a client's deployment or outage takes. A token older than that
+// would mostly tell of sessions that have expired there as well.
+const logoutAttempts = 9
+
+// BackchannelLogout asks to tell one client that a session of its user has ended (OpenID Connect Back-Channel Logout section 2.5).
+type BackchannelLogout struct {
+	// TenantRef whose session it was.
+	TenantRef
+	// Session that ended.
+	Session id.Session `json:"session"`
+	// User it was of.
+	User id.User `json:"user"`
+	// Client to be told.
+	Client id.Client `json:"client"`
+	// Message is drawn once for all attempts, so that the client can tell a repetition by its `jti`.
+	Message id.Event `json:"message"`
+	// Time of the session's end.
+	Time time.Time `json:"time"`
+}
+
+// Kind implements river.JobArgs.
+func (BackchannelLogout) Kind() string { return "backchannel_logout" }
+
+// InsertOpts implements river.JobArgsWithInsertOpts.
+func (BackchannelLogout) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: LogoutQueue, MaxAttempts: logoutAttempts}
+}
+
+// announce enqueues the messages to the clients that knew sessions of the user, in the transaction that ends the sessions.
+func (s *Store) announce(ctx context.Context, tx pgx.Tx, ref TenantRef, now time.Time, user id.User, clients []SessionClient) error {
+	if len(clients) == 0 {
+		return nil
+	}
+	params := make([]river.InsertManyParams, len(clients))
+	for i, c := range clients {
+		params[i].Args = BackchannelLogout{
+			TenantRef: ref, Session: c.Session, User: user, Client: c.Client, Message: id.NewEvent(), Time: now,
+		}
+	}
+	_, err := s.jobs.InsertManyFastTx(ctx, tx, params)
+	return err
+}
+
 // enqueue inserts the jobs in the caller's transaction: they exist exactly when what they tell of exists.
 func (s *Store) enqueue(ctx context.Context, tx pgx.Tx, mails []InvitationMail) error {
 	if len(mails) == 0 {
@@ -54,8 +103,8 @@ func (s *Store) enqueue(ctx context.Context, tx pgx.Tx, mails []InvitationMail) 
 type JobsConfig struct {
 	// Workers has a worker for each kind of job.
 	Workers *river.Workers
-	// MaxWorkers is how many jobs run at a time; 0 means 8.
-	MaxWorkers int
+	// Queues says how many jobs of each queue run at a time; nil means 8 of MailQueue.
+	Queues map[string]int
 	// Timeout of one attempt; 0 means 1 minute.
 	Timeout time.Duration
 	// PollOnly works without LISTEN, for transaction poolers: new jobs then wait up to a second.
@@ -75,15 +124,18 @@ func (s *Store) NewJobs(c JobsConfig) (*Jobs, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	workers, timeout := 8, time.Minute
-	if c.MaxWorkers > 0 {
-		workers = c.MaxWorkers
+	queues, timeout := map[string]river.QueueConfig{}, time.Minute
+	for name, n := range c.Queues {
+		queues[name] = river.QueueConfig{MaxWorkers: n}
+	}
+	if len(queues) == 0 {
+		queues[MailQueue] = river.QueueConfig{MaxWorkers: 8}
 	}
 	if c.Timeout > 0 {
 		timeout = c.Timeout
 	}
 	client, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{
-		Workers: c.Workers, Queues: map[string]river.QueueConfig{MailQueue: {MaxWorkers: workers}}, JobTimeout: timeout,
+		Workers: c.Workers, Queues: queues, JobTimeout: timeout,
 		PollOnly: c.PollOnly, Logger: logger,
 	})
 	if err != nil {

@@ -92,7 +92,7 @@ func (s *Store) SetPassword(ctx context.Context, ref TenantRef, op Op, user id.U
 		if err != nil {
 			return err
 		}
-		if ended, err = endAll(ctx, tx, ref, now, user, keep, "password_changed"); err != nil {
+		if ended, err = s.endAll(ctx, tx, ref, now, user, keep, "password_changed"); err != nil {
 			return err
 		}
 		return record(ctx, tx, ref, op, ActionPasswordChanged, user.String(), nil)

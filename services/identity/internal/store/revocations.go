@@ -86,8 +86,11 @@ func (s *Store) revocationPage(ctx context.Context, last Revocation, first bool,
 }
 
 // Sweep removes up to limit expired rows of each of the tables that only grow, by the database's own clock, and answers how many
-// went. Several processes may sweep at once.
-func (s *Store) Sweep(ctx context.Context, limit int) (removed int64, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT sweep_expired($1)`, limit).Scan(&removed)
-	return removed, fail(err)
+// went. Sessions that have ended by themselves end as in EndSession. Several processes may sweep at once.
+func (s *Store) Sweep(ctx context.Context, actor string, limit int) (removed int64, err error) {
+	if err := s.pool.QueryRow(ctx, `SELECT sweep_expired($1)`, limit).Scan(&removed); err != nil {
+		return 0, fail(err)
+	}
+	ended, err := s.endDue(ctx, actor, limit)
+	return removed + ended, err
 }

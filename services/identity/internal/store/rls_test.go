@@ -54,6 +54,7 @@ func populate(t testing.TB, s *Store) TenantRef {
 	seed := DigestedSeed{Seed: Seed{TenantRef: ref, Time: testNow, Actor: "system"}}
 	must(t, s.CreateUser(ctx, ref, op, u))
 	must(t, s.CreateSession(ctx, ref, session, [32]byte(append(u.ID[:], u.ID[:]...))))
+	must(t, s.NoteClient(ctx, ref, session.ID, f.Client, testNow))
 	_, err := s.CreateFamily(ctx, ref, f)
 	must(t, err)
 	_, err = s.GrantConsent(ctx, ref, op, u.ID, f.Client, []string{"openid"})

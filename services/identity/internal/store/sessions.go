@@ -5,6 +5,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"time"
 
@@ -22,11 +23,11 @@ func (s *Store) CreateSession(ctx context.Context, ref TenantRef, n Session, tok
 			SELECT u.id`+ofTenant+` AND u.id = $4 AND u.state = 'ACTIVE' AND m.state = 'ACTIVE' FOR SHARE OF u
 		)
 		INSERT INTO sessions (tenant_id, id, pool_id, user_id, token_hash, auth_time, amr, acr, ip, user_agent, create_time,
-			last_use_time, expire_time)
-		SELECT $1, $3, $2, who.id, $5, $6, $7, $8, $9, $10, $11, $11, $12 FROM who RETURNING id`,
+			last_use_time, expire_time, idle_seconds, check_time)
+		SELECT $1, $3, $2, who.id, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, $14 FROM who RETURNING id`,
 		[]any{
 			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.ID), uuid(n.User), tokenHash[:], micro(n.AuthTime), strings.Join(n.AMR, " "), n.ACR,
-			clean(n.IP), clean(n.UserAgent), micro(n.CreateTime), micro(n.ExpireTime),
+			clean(n.IP), clean(n.UserAgent), micro(n.CreateTime), micro(n.ExpireTime), seconds(n.Idle), checkTime(n, n.CreateTime),
 		}, &made)
 }
 
@@ -39,14 +40,30 @@ func (s *Store) RenewSession(ctx context.Context, ref TenantRef, n Session, toke
 			SELECT u.id`+ofTenant+` AND u.id = $4 AND u.state = 'ACTIVE' AND m.state = 'ACTIVE' FOR SHARE OF u
 		)
 		UPDATE sessions s SET token_hash = $5, auth_time = $6, amr = $7, acr = $8, ip = $9, user_agent = $10, last_use_time = $11,
-			expire_time = $12
+			expire_time = $12, idle_seconds = $13, check_time = $14
 		FROM who WHERE s.tenant_id = $1 AND s.id = $3 AND s.user_id = who.id AND s.expire_time > $11
 		RETURNING `+sessionColumns,
 		[]any{
 			uuid(ref.Tenant), uuid(ref.Pool), uuid(n.ID), uuid(n.User), tokenHash[:], micro(n.AuthTime), strings.Join(n.AMR, " "), n.ACR,
-			clean(n.IP), clean(n.UserAgent), micro(n.LastUseTime), micro(n.ExpireTime),
+			clean(n.IP), clean(n.UserAgent), micro(n.LastUseTime), micro(n.ExpireTime), seconds(n.Idle), checkTime(n, n.LastUseTime),
 		}, sessionDest(&out)...)
 	return out, err
+}
+
+// seconds is a limit as the idle_seconds column has it; a part of a second counts as one.
+func seconds(d time.Duration) int32 {
+	if d <= 0 {
+		return 0
+	}
+	return int32(min((d+time.Second-1)/time.Second, math.MaxInt32)) //nolint:gosec // bounded
+}
+
+// checkTime is when a session that is used at now and never again has ended.
+func checkTime(n Session, now time.Time) time.Time {
+	if idle := now.Add(time.Duration(seconds(n.Idle)) * time.Second); n.Idle > 0 && idle.Before(n.ExpireTime) {
+		return micro(idle)
+	}
+	return micro(n.ExpireTime)
 }
 
 const sessionColumns = `s.id, s.user_id, s.auth_time, s.amr, s.acr, s.ip, s.user_agent, s.create_time, s.last_use_time, s.expire_time`
@@ -83,9 +100,9 @@ func (s *Store) FindSession(ctx context.Context, ref TenantRef, tokenHash [32]by
 			AND u.state = 'ACTIVE' AND m.state = 'ACTIVE'`,
 		uuid(ref.Tenant), uuid(ref.Pool), tokenHash[:], now, idle, absolute)
 	b.Queue(`
-		UPDATE sessions SET last_use_time = $3
+		UPDATE sessions SET last_use_time = $3, idle_seconds = $7
 		WHERE tenant_id = $1 AND token_hash = $2 AND last_use_time < $4 AND last_use_time > $5 AND expire_time > $3 AND auth_time > $6`,
-		uuid(ref.Tenant), tokenHash[:], now, micro(now.Add(-touch)), idle, absolute)
+		uuid(ref.Tenant), tokenHash[:], now, micro(now.Add(-touch)), idle, absolute, seconds(l.Idle))
 	res := s.pool.SendBatch(ctx, &b)
 	if _, err := res.Exec(); err != nil {
 		return Session{}, User{}, errors.Join(fail(err), closed(res))
@@ -108,52 +125,6 @@ func (s *Store) ListSessions(ctx context.Context, ref TenantRef, user id.User, n
 			err := row.Scan(sessionDest(&v)...)
 			return v, err
 		})
-}
-
-// EndSession removes the session and revokes the online families that were granted in it. Offline ones stay: that is what
-// offline_access asks for (OpenID Connect Core 11).
-func (s *Store) EndSession(ctx context.Context, ref TenantRef, op Op, session id.Session) (Ended, error) {
-	var ended Ended
-	now := micro(op.Now)
-	err := s.tx(ctx, ref, func(tx pgx.Tx) error {
-		var user id.User
-		// Two statements on purpose: the second must see what a family's creation, which shares the session's row lock, committed.
-		err := tx.QueryRow(ctx, `DELETE FROM sessions WHERE tenant_id = $1 AND id = $2 RETURNING user_id`,
-			uuid(ref.Tenant), uuid(session)).Scan((*[16]byte)(&user))
-		if err != nil {
-			return err
-		}
-		grants, err := revokeFamilies(ctx, tx, ref, now, "session_ended", `user_id = $4 AND session_id = $5 AND NOT offline`, uuid(user), uuid(session))
-		if err != nil {
-			return err
-		}
-		ended = endedAt(ref, now, []id.Session{session}, grants)
-		if err := putRevocations(ctx, tx, ended.Revocations); err != nil {
-			return err
-		}
-		return record(ctx, tx, ref, op, ActionSessionEnded, session.String(), map[string]any{"user": user.String(), "grants": len(grants)})
-	})
-	return ended, err
-}
-
-// endAll ends the user's sessions and families, except keep and the online families granted in it. The caller holds the user's lock.
-func endAll(ctx context.Context, tx pgx.Tx, ref TenantRef, now time.Time, user id.User, keep id.Session, reason string) (Ended, error) {
-	rows, err := tx.Query(ctx, `DELETE FROM sessions WHERE tenant_id = $1 AND user_id = $2 AND id IS DISTINCT FROM $3 RETURNING id`,
-		uuid(ref.Tenant), uuid(user), orNull(keep))
-	if err != nil {
-		return Ended{}, err
-	}
-	sessions, err := pgx.CollectRows(rows, scanOne[id.Session])
-	if err != nil {
-		return Ended{}, err
-	}
-	grants, err := revokeFamilies(ctx, tx, ref, now, reason,
-		`user_id = $4 AND ($5::uuid IS NULL OR offline OR session_id IS DISTINCT FROM $5)`, uuid(user), orNull(keep))
-	if err != nil {
-		return Ended{}, err
-	}
-	ended := endedAt(ref, now, sessions, grants)
-	return ended, putRevocations(ctx, tx, ended.Revocations)
 }
 
 func scanOne[T ~[16]byte](row pgx.CollectableRow) (T, error) {

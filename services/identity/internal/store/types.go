@@ -209,6 +209,8 @@ type Session struct {
 	LastUseTime time.Time
 	// ExpireTime is when it ends whatever happens.
 	ExpireTime time.Time
+	// Idle is how long it may go unused; zero means for ever. It is for writing alone: a read goes by SessionLimits.
+	Idle time.Duration
 }
 
 // SessionLimits are the tenant's limits now; zero means no limit beside the session's own ExpireTime.
@@ -320,6 +322,17 @@ type Revocation struct {
 type Ended struct {
 	// Revocations to be marked.
 	Revocations []Revocation
+	// Clients are those that knew a session that ended, of those that were noted. Their back-channel logouts are on their way; what
+	// only a browser can do is the caller's.
+	Clients []SessionClient
+}
+
+// SessionClient is a client that a session is known to.
+type SessionClient struct {
+	// Session that the client knows.
+	Session id.Session
+	// Client that got a code in it.
+	Client id.Client
 }
 
 // Consent is the user's yes to a client's scopes.

@@ -252,7 +252,7 @@ func (s *Store) UpdateUser(ctx context.Context, ref TenantRef, op Op, user id.Us
 			}
 		}
 		if c.State != nil && *c.State == UserSuspended {
-			if ended, err = endAll(ctx, tx, ref, now, user, id.Session{}, "user_suspended"); err != nil {
+			if ended, err = s.endAll(ctx, tx, ref, now, user, id.Session{}, "user_suspended"); err != nil {
 				return err
 			}
 		}
@@ -345,7 +345,7 @@ func (s *Store) DeleteUser(ctx context.Context, ref TenantRef, op Op, user id.Us
 			return err
 		}
 		var err error
-		if ended, err = endAll(ctx, tx, ref, micro(op.Now), user, id.Session{}, "user_deleted"); err != nil {
+		if ended, err = s.endAll(ctx, tx, ref, micro(op.Now), user, id.Session{}, "user_deleted"); err != nil {
 			return err
 		}
 		var b pgx.Batch
@@ -371,14 +371,16 @@ func (s *Store) EraseTenant(ctx context.Context, ref TenantRef, op Op, pool bool
 				b.Queue(`DELETE FROM `+table+` WHERE pool_id = $1`, uuid(ref.Pool))
 			}
 		}
-		for _, table := range []string{"invitations", "sessions", "refresh_families", "consents", "memberships", "revocations", "applied_seeds"} {
+		for _, table := range []string{
+			"invitations", "sessions", "session_clients", "refresh_families", "consents", "memberships", "revocations", "applied_seeds",
+		} {
 			b.Queue(`DELETE FROM `+table+` WHERE tenant_id = $1`, uuid(ref.Tenant))
 		}
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `DELETE FROM river_job WHERE kind = $1 AND state NOT IN ('running') AND args->>'tenant' = $2`,
-			InvitationMail{}.Kind(), ref.Tenant.String())
+		_, err := tx.Exec(ctx, `DELETE FROM river_job WHERE kind = ANY($1) AND state NOT IN ('running') AND args->>'tenant' = $2`,
+			jobKinds, ref.Tenant.String())
 		if err != nil {
 			return err
 		}
