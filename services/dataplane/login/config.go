@@ -15,6 +15,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/dataplane/internal/signer"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -43,6 +44,8 @@ type Config struct {
 	Keyring daemon.Path `yaml:"keyring"`
 	// Passwords bounds the work that passwords cost.
 	Passwords PasswordConfig `yaml:"passwords"`
+	// Signer is the token service's internal listener: this service holds no signing key.
+	Signer signer.Config `yaml:"signer"`
 	// Mail says how mails are sent.
 	Mail MailConfig `yaml:"mail"`
 	// Timeout bounds one call of a dependency. Default 2 s.
@@ -174,6 +177,8 @@ type Deps struct {
 	Identity Identity
 	// Keyring is the runtime keyring.
 	Keyring *secret.Keyring
+	// Signer signs what the flows need; in a process that has both services it is the token service's Minter.
+	Signer signer.Signer
 	// Build is the program's version, reported to the fleet.
 	Build string
 	// Now is the clock; nil is time.Now.
@@ -193,7 +198,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 		}
 	}()
 	p := parts{
-		tenants: deps.Tenants, identity: deps.Identity, keyring: deps.Keyring, mail: cfg.Mail,
+		tenants: deps.Tenants, identity: deps.Identity, keyring: deps.Keyring, signer: deps.Signer, mail: cfg.Mail,
 		timeout: time.Duration(cfg.Timeout), passwordTimeout: time.Duration(cfg.Passwords.Timeout),
 		web: web.Config{Logger: deps.Logger, Metrics: deps.Metrics, Now: deps.Now},
 	}
@@ -208,6 +213,14 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 		if p.keyring, err = secret.LoadKeyring(string(cfg.Keyring)); err != nil {
 			return nil, fmt.Errorf("login: keyring: %w", err)
 		}
+	}
+	if p.signer == nil {
+		client, err := signer.NewClient(cfg.Signer)
+		if err != nil {
+			return nil, fmt.Errorf("login: %w", err)
+		}
+		life.ends(client.Close)
+		p.signer = client
 	}
 	if p.tenants == nil {
 		if p.tenants, err = life.openCache(cfg, deps); err != nil {

@@ -30,6 +30,7 @@ import (
 	"github.com/tenantry/tenantry/services/dataplane/internal/dptest"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
+	"github.com/tenantry/tenantry/services/dataplane/token"
 	"github.com/tenantry/tenantry/services/identity"
 	"github.com/tenantry/tenantry/services/internal/dbtest"
 )
@@ -181,7 +182,8 @@ func newRig(t testing.TB, edit ...func(*parts)) *rig {
 	}
 	t.Cleanup(func() { r.grants.Close() })
 	p := parts{
-		tenants: r.tenants, identity: r.identity, grants: r.grants, keyring: r.tenants.Keyring, web: web.Config{Logger: log, Now: r.clock},
+		tenants: r.tenants, identity: r.identity, grants: r.grants, keyring: r.tenants.Keyring,
+		signer: token.NewMinter(r.tenants.Opener), web: web.Config{Logger: log, Now: r.clock},
 	}
 	for _, f := range edit {
 		f(&p)

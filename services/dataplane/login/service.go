@@ -16,6 +16,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/dataplane/internal/signer"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -52,6 +53,7 @@ type Service struct {
 	identity        Identity
 	grants          *grant.Store
 	keyring         *secret.Keyring
+	signer          signer.Signer
 	crossOrigin     *http.CrossOriginProtection
 	pages           map[string]*template.Template
 	assets          assets
@@ -70,6 +72,7 @@ type parts struct {
 	identity                 Identity
 	grants                   *grant.Store
 	keyring                  *secret.Keyring
+	signer                   signer.Signer
 	mail                     MailConfig
 	timeout, passwordTimeout time.Duration
 }
@@ -80,15 +83,15 @@ const (
 )
 
 func build(p parts) (*Service, error) {
-	if p.tenants == nil || p.identity == nil || p.grants == nil || p.keyring == nil {
-		return nil, errors.New("login: tenants, identity, grants and keyring are required")
+	if p.tenants == nil || p.identity == nil || p.grants == nil || p.keyring == nil || p.signer == nil {
+		return nil, errors.New("login: tenants, identity, grants, keyring and signer are required")
 	}
 	pages, err := parsePages()
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
-		tenants: p.tenants, identity: p.identity, grants: p.grants, keyring: p.keyring, crossOrigin: http.NewCrossOriginProtection(),
+		tenants: p.tenants, identity: p.identity, grants: p.grants, keyring: p.keyring, signer: p.signer, crossOrigin: http.NewCrossOriginProtection(),
 		pages: pages, assets: newAssets(), log: p.web.Logger, timeout: p.timeout, passwordTimeout: p.passwordTimeout,
 	}
 	if s.timeout <= 0 {

@@ -22,6 +22,8 @@ import (
 type Config struct {
 	// Listen is where tenants' apps reach the service.
 	Listen daemon.HTTPConfig `yaml:"listen"`
+	// Internal is where the login service has signed what its flows need: a unix socket, or an address with client certificates.
+	Internal InternalConfig `yaml:"internal"`
 	// TrustedProxies are the networks (CIDR) whose X-Forwarded-Host, -Proto and -For headers are believed. Empty believes nobody: the
 	// Host header, the connection and its address are then what counts.
 	TrustedProxies []string `yaml:"trusted_proxies"`

@@ -33,6 +33,7 @@ type Identity interface {
 // Service answers the machine endpoints of every tenant.
 type Service struct {
 	web      *web.Server
+	tenants  web.Tenants
 	identity Identity
 	grants   *grant.Store
 	keyring  *secret.Keyring
@@ -62,7 +63,7 @@ func build(p parts) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		web: server, identity: p.identity, grants: p.grants, keyring: p.keyring, mint: NewMinter(p.opener), log: p.web.Logger, timeout: p.timeout,
+		web: server, tenants: p.web.Tenants, identity: p.identity, grants: p.grants, keyring: p.keyring, mint: NewMinter(p.opener), log: p.web.Logger, timeout: p.timeout,
 	}
 	if s.timeout <= 0 {
 		s.timeout = time.Second

@@ -4,6 +4,7 @@ package e2etest
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,14 +53,26 @@ func (r *Rig) writeConfig(t testing.TB) {
 	if r.tls {
 		dataPlane["trusted_proxies"] = []string{"127.0.0.0/8"}
 	}
+	signerSocket := filepath.Join(shortDir(t), "signer")
 	r.writeFile(t, "token.yaml", with(process(Token), dataPlane)+yaml("", map[string]any{
-		"listen": address(r.Token), "signing_keys": []string{r.Keys.RegionSigning()},
+		"listen": address(r.Token), "internal": map[string]any{"address": "unix:" + signerSocket}, "signing_keys": []string{r.Keys.RegionSigning()},
 	}))
 	r.writeFile(t, "login.yaml", with(process(Login), dataPlane)+yaml("", map[string]any{
-		"listen": address(r.Login),
-		"mail":   map[string]any{"host": "127.0.0.1", "port": smtp, "tls": "none", "from": "no-reply@piedpiper.example"},
+		"listen": address(r.Login), "signer": map[string]any{"address": "unix:" + signerSocket},
+		"mail": map[string]any{"host": "127.0.0.1", "port": smtp, "tls": "none", "from": "no-reply@piedpiper.example"},
 	}))
 	r.writeFile(t, "control.yaml", with(process(Control), r.controlConfig(t, configRedis, identityDB)))
+}
+
+// shortDir is a directory whose path leaves room for a socket's name: Linux takes 107 bytes in all.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tnt") //nolint:usetesting // t.TempDir has the test's name in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // mintPlatformKey makes the first key as an operator does, with the owner's access to the database.

@@ -116,7 +116,7 @@ func (e *environment) startServices(ctx context.Context, at *stage) error {
 	if err != nil {
 		return err
 	}
-	pages, err := login.New(ctx, loginConfig, login.Deps{Logger: process.Log, Tenants: cache, Identity: users, Keyring: keyring, Build: e.Version})
+	pages, err := login.New(ctx, loginConfig, login.Deps{Logger: process.Log, Tenants: cache, Identity: users, Keyring: keyring, Signer: tokens.Minter(), Build: e.Version})
 	if err != nil {
 		return err
 	}

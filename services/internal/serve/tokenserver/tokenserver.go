@@ -57,12 +57,19 @@ func run(ctx context.Context, file string, log io.Writer) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	process.Telemetry.AddMetrics(service.Metrics())
-	return process.Run(ctx,
-		daemon.Component{
-			Name:  "token service",
-			Start: func(context.Context) error { service.Start(); return nil },
-			Stop:  func(context.Context) error { service.Stop(); return nil },
-		},
-		process.NewHTTPServer("data plane", cfg.Service.Listen, service.Handler()).Component(),
-	)
+	components := []daemon.Component{{
+		Name:  "token service",
+		Start: func(context.Context) error { service.Start(); return nil },
+		Stop:  func(context.Context) error { service.Stop(); return nil },
+	}}
+	if cfg.Service.Internal.Address != "" {
+		handler, err := service.InternalHandler()
+		if err != nil {
+			return err
+		}
+		// Before the data plane's, so that it outlives it: a login that is under way may still have to be signed.
+		components = append(components, process.NewHTTPServer("internal", cfg.Service.Internal.HTTPConfig, handler).Component())
+	}
+	components = append(components, process.NewHTTPServer("data plane", cfg.Service.Listen, service.Handler()).Component())
+	return process.Run(ctx, components...)
 }
