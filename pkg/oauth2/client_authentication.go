@@ -4,6 +4,7 @@ package oauth2
 
 import (
 	"encoding/base64"
+	"errors"
 	"strings"
 	"time"
 
@@ -23,9 +24,12 @@ const failedAuthentication = "client authentication failed"
 type ClientCredentials struct {
 	// ClientID is the claimed client.
 	ClientID string
-	// Secret is the client secret, empty with AuthMethodNone.
+	// Secret is the client secret of AuthMethodBasic and AuthMethodPost.
 	Secret string
-	// Method is the method in use: AuthMethodBasic, AuthMethodPost or AuthMethodNone.
+	// Assertion is the unverified JWT of AuthMethodPrivateKeyJWT and AuthMethodSecretJWT.
+	Assertion string
+	// Method is the method in use. The two methods with a certificate look like AuthMethodNone here, since the certificate is not in
+	// the request: MethodOf tells them apart once the client is known.
 	Method string
 
 	header bool // the Authorization header was used, so a refusal must carry a challenge
@@ -38,7 +42,7 @@ type ClientCredentials struct {
 func ParseClientCredentials(authorizationHeader string, p Params) (ClientCredentials, error) {
 	bodyID, bodySecret := p.Get(ParamClientID), p.Get(ParamClientSecret)
 	if p.Has(ParamClientAssertion) || p.Has(ParamClientAssertionType) {
-		return ClientCredentials{}, ClientCredentials{header: authorizationHeader != ""}.refuse("client assertions are not supported")
+		return parseAssertionCredentials(authorizationHeader, p)
 	}
 	if authorizationHeader == "" {
 		switch {
@@ -66,6 +70,27 @@ func ParseClientCredentials(authorizationHeader string, p Params) (ClientCredent
 	}
 	if cc.Secret == "" {
 		cc.Method = AuthMethodNone
+	}
+	return cc, nil
+}
+
+// parseAssertionCredentials reads the parameters of RFC 7521 section 4.2. client_id may be left out, and must be that of the assertion
+// when it is there. Everything that is wrong with the assertion itself is answered like an assertion that does not verify.
+func parseAssertionCredentials(authorizationHeader string, p Params) (ClientCredentials, error) {
+	cc := ClientCredentials{header: authorizationHeader != ""}
+	if authorizationHeader != "" || p.Has(ParamClientSecret) {
+		return ClientCredentials{}, InvalidRequest("more than one client authentication method")
+	}
+	if p.Get(ParamClientAssertionType) != AssertionTypeJWTBearer {
+		return ClientCredentials{}, cc.refuse("client_assertion_type must be " + AssertionTypeJWTBearer)
+	}
+	cc.Assertion = p.Get(ParamClientAssertion)
+	var ok bool
+	if cc.ClientID, cc.Method, ok = assertionHint(cc.Assertion); !ok {
+		return ClientCredentials{}, cc.refuse(failedAuthentication)
+	}
+	if id := p.Get(ParamClientID); id != "" && id != cc.ClientID {
+		return ClientCredentials{}, cc.refuse(failedAuthentication)
 	}
 	return cc, nil
 }
@@ -106,28 +131,59 @@ func (cc ClientCredentials) refuse(description string) *Error {
 	return e
 }
 
-// Authenticate checks that cc proves the client c, by the method it is registered for. A client that may use secrets is never let
-// in without one, and a public client never with one, since that secret would be in the hands of every user. Errors are
-// invalid_client.
+// Authenticate checks that cc proves the client c by a secret, or that c is public: the methods that need nothing but the request. A
+// client that may use secrets is never let in without one, and a public client never with one, since that secret would be in the
+// hands of every user. Clients of the other methods are refused here, whatever they present. Errors are invalid_client.
 func (c *Client) Authenticate(cc ClientCredentials, now time.Time) error {
 	if !c.Enabled || cc.ClientID != c.ID {
 		return cc.Refused()
 	}
+	method := c.authMethod()
 	if c.Public {
-		if cc.Method != AuthMethodNone {
-			return cc.refuse("a public client has no secret")
+		if cc.Method != AuthMethodNone || method != AuthMethodNone {
+			return cc.Refused().WithCause(errMethod)
 		}
 		return nil
 	}
-	if cc.Method == AuthMethodNone {
+	if cc.Method != AuthMethodBasic && cc.Method != AuthMethodPost {
 		return cc.Refused()
 	}
 	if err := c.AuthenticateSecret(cc.Secret, now); err != nil {
 		return cc.Refused().WithCause(err)
 	}
-	// Told only to who has the secret.
-	if method := c.authMethod(); cc.Method != method {
+	if cc.Method != method {
+		if method != AuthMethodBasic && method != AuthMethodPost {
+			return cc.Refused().WithCause(errMethod)
+		}
+		// Told only to who has the secret.
 		return cc.refuse("the client is registered for another authentication method")
+	}
+	return nil
+}
+
+// errMethod is for the log.
+var errMethod = errors.New("oauth2: the client is registered for another authentication method")
+
+// MethodOf is the method that cc uses for the client c, or false when c is not registered for it: a client of one method never gets
+// in by another (RFC 8705 section 2, RFC 7591 section 2).
+func (c *Client) MethodOf(cc ClientCredentials) (method string, ok bool) {
+	method = c.authMethod()
+	switch method {
+	case AuthMethodTLS, AuthMethodSelfSignedTLS:
+		return method, cc.Method == AuthMethodNone && !c.Public
+	case AuthMethodNone:
+		return method, cc.Method == AuthMethodNone && c.Public
+	}
+	return method, cc.Method == method && !c.Public
+}
+
+// CheckProfile refuses a client, which has proven itself, by the rules of its profile: unauthorized_client.
+func (c *Client) CheckProfile() error {
+	if c.Profile.RequiresConfidentialClient() && c.Public {
+		return UnauthorizedClient("the security profile " + c.Profile.String() + " has no public clients")
+	}
+	if !c.Profile.AllowsAuthMethod(c.authMethod()) {
+		return UnauthorizedClient("the security profile " + c.Profile.String() + " does not allow " + c.authMethod())
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func TestParseClientCredentialsRefuses(t *testing.T) {
 		{"two methods, the header's password empty", basic("a", ""), "client_id=a&client_secret=b", CodeInvalidRequest},
 		{"another client in the body (client confusion)", basic("a", "b"), "client_id=c", CodeInvalidRequest},
 		{"assertion", "", "client_id=a&client_assertion=x&client_assertion_type=y", CodeInvalidClient},
-		{"assertion beside the header", basic("a", "b"), "client_assertion=x", CodeInvalidClient},
+		{"assertion beside the header", basic("a", "b"), "client_assertion=x", CodeInvalidRequest},
 		{"bearer", "Bearer abc", "client_id=a", CodeInvalidClient},
 		{"scheme alone", "Basic", "", CodeInvalidClient},
 		{"no colon", "Basic " + b64([]byte("ab")), "", CodeInvalidClient},
