@@ -325,19 +325,24 @@ func TestSecretsAppearOnlyInCredentials(t *testing.T) {
 	})
 }
 
+// inheritedWhole are lists of a policy whose absence is their emptiness, and messages that are inherited as a whole: there the presence
+// of the message counts.
+var inheritedWhole = map[protoreflect.Name]bool{
+	"id_token_algs": true, "response_types": true, "authorization_details_types": true, "Cors": true, "Logo": true, "AuthorizationDetailsType": true,
+}
+
 // A policy field must know absence from zero, or a layer would override with every zero.
 func TestPolicyFieldsHavePresence(t *testing.T) {
 	seen := map[protoreflect.FullName]bool{}
 	var walk func(m protoreflect.MessageDescriptor)
 	walk = func(m protoreflect.MessageDescriptor) {
-		// A list or a logo is inherited as a whole: the presence of its message counts.
-		if seen[m.FullName()] || m.ParentFile().Package() != "tenantry.control.v1" || m.Name() == "Cors" || m.Name() == "Logo" {
+		if seen[m.FullName()] || m.ParentFile().Package() != "tenantry.control.v1" || inheritedWhole[m.Name()] {
 			return
 		}
 		seen[m.FullName()] = true
 		for i := range m.Fields().Len() {
 			f := m.Fields().Get(i)
-			if !f.HasPresence() && f.Name() != "id_token_algs" {
+			if !f.HasPresence() && !inheritedWhole[f.Name()] {
 				t.Errorf("%s cannot be absent", f.FullName())
 			}
 			if f.Message() != nil {

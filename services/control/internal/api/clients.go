@@ -60,8 +60,7 @@ func (s *Server) UpdateClient(ctx context.Context, req *controlv1.UpdateClientRe
 		return clientOut(&v), tenancy.Etag(v.ID, v.Version), err
 	}, func(m *controlv1.Client, changed []string, etag string) (*controlv1.Client, error) {
 		in := clientIn(m)
-		in.LogoURI, in.PolicyURI, in.TOSURI, in.InitiateLoginURI, in.Overrides = settings.LogoURI, settings.PolicyURI, settings.TOSURI,
-			settings.InitiateLoginURI, settings.Overrides
+		in.Overrides = settings.Overrides
 		mask := slices.Clone(changed)
 		if i := slices.Index(mask, "id_token_alg"); i >= 0 {
 			mask[i] = "id_token_signed_response_alg"

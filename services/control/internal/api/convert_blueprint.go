@@ -81,7 +81,7 @@ func blueprintOut(b *blueprint.Blueprint) *controlv1.Blueprint {
 	m := &controlv1.Blueprint{
 		Name: blueprintName(b.Org, b.ID), Uid: uidText(b.ID), Slug: b.Slug, DisplayName: b.DisplayName, State: controlv1.Blueprint_DRAFT,
 		Etag: tenancy.Etag(b.ID, b.Version), CreateTime: timestamp(b.CreateTime), UpdateTime: timestamp(b.UpdateTime), Annotations: b.Annotations,
-		Labels: b.Labels, Description: b.Description, Draft: specOut(&b.Draft),
+		Labels: b.Labels, Description: b.Description, Draft: specOut(&b.Draft), Warnings: each(b.Warnings, warningOut),
 	}
 	if b.Revision > 0 {
 		m.State, m.DefaultRevision = controlv1.Blueprint_PUBLISHED, revisionName(b.Org, b.ID, b.Revision)

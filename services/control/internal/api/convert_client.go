@@ -21,7 +21,8 @@ func clientIn(c *controlv1.Client) tenancy.Client {
 			PostLogoutRedirectURITemplates: c.GetPostLogoutRedirectUriTemplates(), GrantTypes: c.GetGrantTypes(),
 			TokenEndpointAuthMethod: c.GetTokenEndpointAuthMethod(), Scopes: c.GetScopes(), Audiences: c.GetAudiences(), CORSOrigins: c.GetCorsOrigins(),
 			CORSOriginTemplates: c.GetCorsOriginTemplates(), IDTokenSignedResponseAlg: c.GetIdTokenAlg(), FirstParty: c.GetFirstParty(), Disabled: c.GetDisabled(),
-			PKCEOptional: c.GetPkceOptional(),
+			PKCEOptional: c.GetPkceOptional(), LogoURI: c.GetLogoUri(), PolicyURI: c.GetPolicyUri(), TOSURI: c.GetTosUri(),
+			InitiateLoginURI: c.GetInitiateLoginUri(), Protocol: protocolIn(c.GetProtocol()),
 		},
 	}
 }
@@ -36,6 +37,8 @@ func clientOut(c *tenancy.Client) *controlv1.Client {
 		PostLogoutRedirectUriTemplates: c.PostLogoutRedirectURITemplates, GrantTypes: c.GrantTypes, TokenEndpointAuthMethod: c.TokenEndpointAuthMethod,
 		Scopes: c.Scopes, Audiences: c.Audiences, IdTokenAlg: c.IDTokenSignedResponseAlg, CorsOrigins: c.CORSOrigins,
 		CorsOriginTemplates: c.CORSOriginTemplates, FirstParty: c.FirstParty, Disabled: c.Disabled, PkceOptional: c.PKCEOptional,
+		LogoUri: c.LogoURI, PolicyUri: c.PolicyURI, TosUri: c.TOSURI, InitiateLoginUri: c.InitiateLoginURI, Protocol: protocolOut(c.Protocol),
+		Warnings: each(c.Warnings, warningOut),
 	}
 	if c.Tenant.IsZero() {
 		m.TenantBinding = controlv1.Client_ALL
@@ -63,6 +66,8 @@ func clientSpecIn(c *controlv1.ClientSpec) tenancy.ClientSpec {
 			PostLogoutRedirectURITemplates: c.GetPostLogoutRedirectUriTemplates(), GrantTypes: c.GetGrantTypes(),
 			TokenEndpointAuthMethod: c.GetTokenEndpointAuthMethod(), Scopes: c.GetScopes(), Audiences: c.GetAudiences(), CORSOrigins: c.GetCorsOrigins(),
 			IDTokenSignedResponseAlg: c.GetIdTokenAlg(), FirstParty: c.GetFirstParty(), PKCEOptional: c.GetPkceOptional(),
+			LogoURI: c.GetLogoUri(), PolicyURI: c.GetPolicyUri(), TOSURI: c.GetTosUri(), InitiateLoginURI: c.GetInitiateLoginUri(),
+			Protocol: protocolIn(c.GetProtocol()),
 		},
 	}
 }
@@ -73,6 +78,7 @@ func clientSpecOut(c *tenancy.ClientSpec) *controlv1.ClientSpec {
 		RedirectUriTemplates: c.RedirectURITemplates, PostLogoutRedirectUris: c.PostLogoutRedirectURIs,
 		PostLogoutRedirectUriTemplates: c.PostLogoutRedirectURITemplates, GrantTypes: c.GrantTypes, TokenEndpointAuthMethod: c.TokenEndpointAuthMethod,
 		Scopes: c.Scopes, Audiences: c.Audiences, IdTokenAlg: c.IDTokenSignedResponseAlg, CorsOrigins: c.CORSOrigins, FirstParty: c.FirstParty,
-		PkceOptional: c.PKCEOptional,
+		PkceOptional: c.PKCEOptional, LogoUri: c.LogoURI, PolicyUri: c.PolicyURI, TosUri: c.TOSURI, InitiateLoginUri: c.InitiateLoginURI,
+		Protocol: protocolOut(c.Protocol),
 	}
 }

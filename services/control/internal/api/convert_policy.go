@@ -32,6 +32,16 @@ var policyPaths = [][2]string{
 	{"email_config.from_name", "email.from_name"},
 	{"registration.enabled", "registration.enabled"},
 	{"cors.origins", "cors.origins"},
+	{"artifact_lifetimes.pushed_request", "lifetimes.pushed_request"},
+	{"artifact_lifetimes.device_code", "lifetimes.device_code"},
+	{"artifact_lifetimes.backchannel_request", "lifetimes.backchannel_request"},
+	{"oauth_policy.security_profile", "oauth.security_profile"},
+	{"oauth_policy.response_types", "oauth.response_types"},
+	{"oauth_policy.dynamic_registration", "oauth.dynamic_registration"},
+	{"oauth_policy.client_id_metadata_documents", "oauth.client_id_metadata_documents"},
+	{"oauth_policy.legacy_assertion_audience", "oauth.legacy_assertion_audience"},
+	{"oauth_policy.authorization_details_types", "oauth.authorization_details_types"},
+	{"oauth_policy.session_management", "oauth.session_management"},
 }
 
 // lockedPath is the path in the snapshot contract of a policy field as a blueprint names it: with or without `config.`, in snake_case
@@ -91,7 +101,10 @@ func policyOfConfig(c *controlv1.TenantConfig) *tenancy.Policy {
 		}
 	}
 	if x := c.GetArtifactLifetimes(); x != nil {
-		p.Lifetimes = &snapshotv1.ArtifactLifetimes{Code: x.GetCode(), Invitation: x.GetInvitation()}
+		p.Lifetimes = &snapshotv1.ArtifactLifetimes{
+			Code: x.GetCode(), Invitation: x.GetInvitation(), PushedRequest: x.GetPushedRequest(), DeviceCode: x.GetDeviceCode(),
+			BackchannelRequest: x.GetBackchannelRequest(),
+		}
 	}
 	if x := c.GetRegistration(); x != nil {
 		p.Registration = &snapshotv1.RegistrationPolicy{Enabled: x.Enabled}
@@ -102,6 +115,7 @@ func policyOfConfig(c *controlv1.TenantConfig) *tenancy.Policy {
 	if x := c.GetCors(); x != nil {
 		p.Cors = &snapshotv1.CorsPolicy{Origins: &snapshotv1.StringList{Values: x.GetOrigins()}}
 	}
+	p.Oauth = oauthIn(c.GetOauthPolicy())
 	if proto.Size(p) == 0 {
 		return nil
 	}
@@ -129,8 +143,14 @@ func configOfPolicy(in *tenancy.Policy) *controlv1.TenantConfig {
 			IdTokenAlgs: x.GetIdTokenAlgs().GetValues(), RefreshGrace: x.GetRefreshGrace(), RefreshAbsoluteTtl: x.GetRefreshAbsoluteTtl(),
 		}
 	}
-	if x := p.GetLifetimes(); x.GetCode() != nil || x.GetInvitation() != nil {
-		c.ArtifactLifetimes = &controlv1.ArtifactLifetimes{Code: x.GetCode(), Invitation: x.GetInvitation()}
+	if x := p.GetLifetimes(); x != nil {
+		l := &controlv1.ArtifactLifetimes{
+			Code: x.GetCode(), Invitation: x.GetInvitation(), PushedRequest: x.GetPushedRequest(), DeviceCode: x.GetDeviceCode(),
+			BackchannelRequest: x.GetBackchannelRequest(),
+		}
+		if proto.Size(l) > 0 {
+			c.ArtifactLifetimes = l
+		}
 	}
 	if x := p.GetEmail(); x != nil {
 		c.EmailConfig = &controlv1.EmailConfig{From: x.From, FromName: x.FromName}
@@ -141,6 +161,7 @@ func configOfPolicy(in *tenancy.Policy) *controlv1.TenantConfig {
 	if x := p.GetCors().GetOrigins(); x != nil {
 		c.Cors = &controlv1.Cors{Origins: x.GetValues()}
 	}
+	c.OauthPolicy = oauthOut(p.GetOauth())
 	return c
 }
 

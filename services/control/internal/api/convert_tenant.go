@@ -35,7 +35,7 @@ func tenantOut(t *tenancy.Tenant) *controlv1.Tenant {
 		PurgeTime: timestamp(t.PurgeTime), Annotations: t.Annotations, Labels: t.Labels, ConfigVersion: t.ConfigVersion,
 		Type: controlv1.Tenant_Type(t.Type), Region: t.Region, Parameters: freeValues(t.Parameters), Overrides: configOfPolicy(t.Overrides),
 		Theme: themeOut(t.Theme), Plan: t.Plan, Entitlements: t.Entitlements, AppMetadata: object(t.AppMetadata),
-		InternalMetadata: object(t.InternalMetadata), Issuer: t.Issuer, Hosts: hostsOut(t),
+		InternalMetadata: object(t.InternalMetadata), Issuer: t.Issuer, Hosts: hostsOut(t), Warnings: each(t.Warnings, warningOut),
 	}
 	if !t.Blueprint.IsZero() {
 		m.Blueprint = blueprintName(t.Org, t.Blueprint)

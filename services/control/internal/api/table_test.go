@@ -82,7 +82,7 @@ func TestPolicyPaths(t *testing.T) {
 		for i := range d.Fields().Len() {
 			f := d.Fields().Get(i)
 			at := strings.TrimPrefix(path+"."+string(f.Name()), ".")
-			if f.Message() != nil && strings.HasPrefix(string(f.Message().FullName()), "tenantry.") {
+			if f.Message() != nil && !f.IsList() && strings.HasPrefix(string(f.Message().FullName()), "tenantry.") {
 				collect(at, f.Message())
 				continue
 			}

@@ -70,6 +70,18 @@ func (s Spec) Render(f Facts) (Rendered, error) {
 		c.Audiences = fillAll(at+"audiences", c.Audiences)
 		c.LogoURI, c.PolicyURI = fill(at+"logo_uri", c.LogoURI), fill(at+"policy_uri", c.PolicyURI)
 		c.TOSURI, c.InitiateLoginURI = fill(at+"tos_uri", c.TOSURI), fill(at+"initiate_login_uri", c.InitiateLoginURI)
+		if c.Protocol != nil {
+			p := proto.CloneOf(c.Protocol.ClientProtocol)
+			for name, v := range map[string]*string{
+				"jwks_uri": &p.JwksUri, "sector_identifier_uri": &p.SectorIdentifierUri, "backchannel_logout_uri": &p.BackchannelLogoutUri,
+				"frontchannel_logout_uri": &p.FrontchannelLogoutUri, "client_uri": &p.ClientUri,
+				"backchannel_client_notification_endpoint": &p.BackchannelClientNotificationEndpoint,
+			} {
+				*v = fill(at+"protocol."+name, *v)
+			}
+			p.RequestUris = fillAll(at+"protocol.request_uris", p.GetRequestUris())
+			c.Protocol = &tenancy.Protocol{ClientProtocol: p}
+		}
 		r.Clients[i] = c
 	}
 	for i, u := range s.InitialUsers {
@@ -149,6 +161,9 @@ func (s Spec) Layer(org *snapshotv1.Policy, orgTheme *snapshotv1.Theme, merge fu
 		}
 	}
 	l.Policy = merge(org, own)
+	if l.GetPolicy().GetOauth() != nil {
+		l.MinReader = 2 // of a reader that does not know the section, tenants would get less than it demands
+	}
 	l.Theme = mergeThemes(orgTheme, look)
 	return l
 }

@@ -56,7 +56,8 @@ type Blueprint struct {
 	Slug        string
 	Description string
 	Draft       Spec
-	Revision    int // the revision that new tenants are made from; 0 before the first
+	Revision    int               // the revision that new tenants are made from; 0 before the first
+	Warnings    []tenancy.Warning `json:",omitzero"` // about the change that this is the answer to
 }
 
 // Revision is an immutable state of a blueprint.

@@ -236,6 +236,8 @@ func applyClient(c, in *tenancy.Client, field string) error {
 		c.InitiateLoginURI = in.InitiateLoginURI
 	case "overrides":
 		c.Overrides = in.Overrides
+	case "protocol":
+		c.Protocol = in.Protocol
 	case "kind", "type":
 		// Who may keep a secret, and how an app runs, is what its users consented to.
 		return tenancy.RefuseField(tenancy.ReasonFieldImmutable, "client."+field, "")

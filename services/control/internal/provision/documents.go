@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
@@ -206,7 +206,7 @@ func core(t *tenancy.Tenant, p *store.TenantParts) *snapshotv1.TenantSnapshot {
 	c := &snapshotv1.TenantSnapshot{
 		TenantId: t.ID[:], OrgId: t.Org[:], ConfigVersion: uint64(t.ConfigVersion), //nolint:gosec // versions are positive
 		State: snapshotv1.TenantState(t.State), Slug: t.Slug, DisplayName: t.DisplayName, Type: snapshotv1.TenantType(t.Type), Region: t.Region,
-		PlacementEpoch: 1, Issuer: t.Issuer, UserPoolId: t.Pool[:], Entitlements: t.Entitlements, MinReader: 1,
+		PlacementEpoch: 1, Issuer: t.Issuer, UserPoolId: t.Pool[:], Entitlements: t.Entitlements, PairwiseSalt: t.PairwiseSalt,
 	}
 	if !t.Blueprint.IsZero() {
 		c.BlueprintId, c.Ring = t.Blueprint[:], snapshot.RingOf(t.ID)
@@ -227,55 +227,35 @@ func core(t *tenancy.Tenant, p *store.TenantParts) *snapshotv1.TenantSnapshot {
 		c.Roles = append(c.Roles, &snapshotv1.Role{RoleId: r.ID[:], Name: r.Name, Default: r.Default})
 	}
 	for i := range p.Clients {
-		c.Clients = append(c.Clients, clientMessage(&p.Clients[i]))
+		c.Clients = append(c.Clients, p.Clients[i].Message())
 	}
 	for i := range p.SigningKeys {
 		if k := &p.SigningKeys[i]; k.State <= tenancy.SigningRetiring {
 			c.SigningKeys = append(c.SigningKeys, store.SigningKeyMessage(*k))
 		}
 	}
+	c.MinReader = readerLevel(c.GetOverrides(), c.GetClients())
 	return c
 }
 
-func clientMessage(c *tenancy.Client) *snapshotv1.Client {
-	s := &c.ClientSettings
-	m := &snapshotv1.Client{
-		ClientId: c.ID[:], DisplayName: s.DisplayName, Public: s.Type == tenancy.ClientPublic, Kind: snapshotv1.ClientKind(s.Kind),
-		FirstParty: s.FirstParty, TokenEndpointAuthMethod: s.TokenEndpointAuthMethod, GrantTypes: s.GrantTypes,
-		RedirectUris: s.RedirectURIs, RedirectUriTemplates: s.RedirectURITemplates, PostLogoutRedirectUris: s.PostLogoutRedirectURIs,
-		PostLogoutRedirectUriTemplates: s.PostLogoutRedirectURITemplates, Scopes: s.Scopes, Audiences: s.Audiences, CorsOrigins: s.CORSOrigins,
-		CorsOriginTemplates: s.CORSOriginTemplates, IdTokenSignedResponseAlg: s.IDTokenSignedResponseAlg, Enabled: !s.Disabled,
-		LogoUri: s.LogoURI, PolicyUri: s.PolicyURI, TosUri: s.TOSURI, InitiateLoginUri: s.InitiateLoginURI, RequirePkce: !s.PKCEOptional,
+// readerLevel is the lowest reader level that understands what a document restricts.
+func readerLevel(policy *snapshotv1.Policy, clients []*snapshotv1.Client) uint32 {
+	if policy.GetOauth() != nil || slices.ContainsFunc(clients, func(c *snapshotv1.Client) bool { return c.GetProtocol() != nil }) {
+		return 2
 	}
-	if m.DisplayName == "" {
-		m.DisplayName = c.Slug
-	}
-	if m.DisplayName == "" {
-		m.DisplayName = c.ID.String()
-	}
-	if s.Overrides != nil {
-		m.Overrides = s.Overrides.Policy
-	}
-	for i := range c.Secrets {
-		x := &c.Secrets[i]
-		v := &snapshotv1.ClientSecret{SecretId: x.ID[:], Hash: x.Hash[:]}
-		if !x.ExpireTime.IsZero() {
-			v.ExpireTime = timestamppb.New(x.ExpireTime)
-		}
-		m.Secrets = append(m.Secrets, v)
-	}
-	return m
+	return 1
 }
 
 // orgMessage makes an org's document.
 func (s *Service) orgMessage(o *tenancy.Org, clients []tenancy.Client) *snapshotv1.OrgSnapshot {
 	m := &snapshotv1.OrgSnapshot{
 		OrgId: o.ID[:], ConfigVersion: uint64(o.ConfigVersion), Active: o.State == tenancy.StateActive, Slug: o.Slug, //nolint:gosec // positive
-		DisplayName: o.DisplayName, DefaultAudience: s.audience(o), MinReader: 1,
+		DisplayName: o.DisplayName, DefaultAudience: s.audience(o),
 	}
 	for i := range clients {
-		m.Clients = append(m.Clients, clientMessage(&clients[i]))
+		m.Clients = append(m.Clients, clients[i].Message())
 	}
+	m.MinReader = readerLevel(nil, m.GetClients())
 	return m
 }
 

@@ -84,6 +84,7 @@ func (p *provisioning) plan(ctx context.Context, g *store.Ground, hosts []string
 		Org: p.org, ID: id.NewTenant(), Slug: in.TenantID, Type: in.Type, Region: region, State: tenancy.StateActive,
 		Blueprint: g.Blueprint, BlueprintRevision: rev.Number, BlueprintPin: pin, Pool: id.NewUserPool(), Plan: in.Plan, Entitlements: in.Entitlements,
 		AppMetadata: in.AppMetadata, InternalMetadata: in.InternalMetadata, Parameters: r.Parameters, ConfigVersion: 1,
+		PairwiseSalt: tenancy.NewPairwiseSalt(),
 	}
 	if t.DisplayName == "" {
 		t.DisplayName = t.Slug

@@ -23,12 +23,13 @@ type secretRow struct {
 	Hash       string          `json:"hash"` // base64url
 	CreateTime time.Time       `json:"createTime"`
 	ExpireTime time.Time       `json:"expireTime,omitzero"`
+	Sealed     *secret.Sealed  `json:"sealed,omitempty"` // the text, of clients that use it as an HMAC key
 }
 
 func secretRows(secrets []tenancy.ClientSecret) []secretRow {
 	rows := make([]secretRow, len(secrets))
 	for i, s := range secrets {
-		rows[i] = secretRow{s.ID, base64.RawURLEncoding.EncodeToString(s.Hash[:]), s.CreateTime, s.ExpireTime}
+		rows[i] = secretRow{s.ID, base64.RawURLEncoding.EncodeToString(s.Hash[:]), s.CreateTime, s.ExpireTime, s.Sealed}
 	}
 	return rows
 }
@@ -45,7 +46,7 @@ func scanClient(r pgx.Rows, c *tenancy.Client) error {
 		if err != nil || !ok {
 			return fmt.Errorf("client %s: secret %s has no hash", c.ID, s.ID)
 		}
-		c.Secrets = append(c.Secrets, tenancy.ClientSecret{ID: s.ID, Hash: h, CreateTime: s.CreateTime, ExpireTime: s.ExpireTime})
+		c.Secrets = append(c.Secrets, tenancy.ClientSecret{ID: s.ID, Hash: h, CreateTime: s.CreateTime, ExpireTime: s.ExpireTime, Sealed: s.Sealed})
 	}
 	return nil
 }

@@ -102,8 +102,8 @@ var (
 	insertHostnames = newInsert("hostnames", `hostname, org_id, tenant_id, kind, claimed_at`, `$1, $2, $3, 1, $4`)
 	insertTenants   = newInsert("tenants", `org_id, id, slug, display_name, type, region, state, blueprint_id, blueprint_revision, blueprint_pin,
 			pool_id, issuer, hosts, plan, entitlements, owner_email, owner_id, app_metadata, internal_metadata, overrides, theme, parameters,
-			labels, annotations, audit_seq, audit_hash, create_time, update_time`,
-		`$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $27`)
+			labels, annotations, audit_seq, audit_hash, create_time, update_time, pairwise_salt`,
+		`$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $27, $28`)
 	insertClients = newInsert("clients", `org_id, tenant_id, id, slug, settings, secrets, config_version, create_time, update_time`,
 		`$1, $2, $3, $4, $5, $6, 1, $7, $7`)
 	insertRoles     = newInsert("tenant_roles", `org_id, tenant_id, id, name, display_name, is_default`, `$1, $2, $3, $4, $5, $6`)
@@ -133,7 +133,7 @@ func (n *NewTenant) rows(org id.Org) (*tenantRows, error) {
 	r.tenant = []any{
 		org, t.ID, t.Slug, t.DisplayName, t.Type, t.Region, t.State, t.Blueprint, t.BlueprintRevision, t.BlueprintPin, t.Pool, t.Issuer, r.names,
 		t.Plan, list(t.Entitlements), t.OwnerEmail, t.Owner, object(t.AppMetadata), object(t.InternalMetadata), t.Overrides, t.Theme,
-		t.Parameters, notNil(t.Labels), notNil(t.Annotations), n.Event.Sequence, n.Event.Hash, t.CreateTime,
+		t.Parameters, notNil(t.Labels), notNil(t.Annotations), n.Event.Sequence, n.Event.Hash, t.CreateTime, t.PairwiseSalt,
 	}
 	for i := range n.Clients {
 		c := &n.Clients[i]

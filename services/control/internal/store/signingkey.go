@@ -45,10 +45,7 @@ func scanSigningKey(r pgx.Rows, k *tenancy.SigningKey) error {
 func SigningKeyMessage(k tenancy.SigningKey) *snapshotv1.SigningKey {
 	m := &snapshotv1.SigningKey{
 		KeyId: k.ID[:], Algorithm: k.Algorithm, State: snapshotv1.SigningKeyState(k.State), PublicJwk: k.PublicJWK,
-		SealedPrivateKey: k.Sealed.Ciphertext, Wraps: make([]*snapshotv1.KeyWrap, len(k.Sealed.Wraps)),
-	}
-	for i, w := range k.Sealed.Wraps {
-		m.Wraps[i] = &snapshotv1.KeyWrap{Region: w.Region, Purpose: w.Purpose, KeyId: w.KeyID, EncapsulatedKey: w.Encapsulated, Ciphertext: w.Ciphertext}
+		SealedPrivateKey: k.Sealed.Ciphertext, Wraps: tenancy.WrapMessages(k.Sealed.Wraps),
 	}
 	return m
 }

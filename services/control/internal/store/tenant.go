@@ -15,7 +15,7 @@ import (
 
 const tenantColumns = `org_id, id, slug, display_name, type, region, state, state_before, blueprint_id, blueprint_revision, blueprint_pin,
 	pool_id, issuer, hosts, plan, entitlements, owner_email, owner_id, app_metadata, internal_metadata, overrides, theme, parameters,
-	labels, annotations, version, config_version, create_time, update_time, delete_time, purge_time`
+	labels, annotations, version, config_version, create_time, update_time, delete_time, purge_time, pairwise_salt`
 
 func scanTenant(r pgx.Rows, t *tenancy.Tenant) error {
 	var hosts []string
@@ -23,7 +23,7 @@ func scanTenant(r pgx.Rows, t *tenancy.Tenant) error {
 	err := r.Scan(&t.Org, &t.ID, &t.Slug, &t.DisplayName, &t.Type, &t.Region, &t.State, &t.StateBefore, &t.Blueprint, &t.BlueprintRevision,
 		&t.BlueprintPin, &t.Pool, &t.Issuer, &hosts, &t.Plan, &t.Entitlements, &t.OwnerEmail, &t.Owner, (*[]byte)(&t.AppMetadata),
 		(*[]byte)(&t.InternalMetadata), &t.Overrides, &t.Theme, &t.Parameters, &t.Labels, &t.Annotations, &t.Version, &t.ConfigVersion,
-		&t.CreateTime, &t.UpdateTime, &deleted, &purged)
+		&t.CreateTime, &t.UpdateTime, &deleted, &purged, &t.PairwiseSalt)
 	t.DeleteTime, t.PurgeTime = fromNil(deleted), fromNil(purged)
 	t.Hosts = make([]tenancy.Host, len(hosts))
 	for i, h := range hosts {
@@ -112,15 +112,19 @@ func (t *Tx) LockTenant(tenant id.Tenant) (v tenancy.Tenant, err error) {
 	return v, err
 }
 
-// UpdateTenant writes what may change of a tenant that LockTenant gave. The config_version is counted up in the database.
+// UpdateTenant writes what may change of a tenant that LockTenant gave. The config_version is counted up in the database. A tenant of an
+// older release gets its pairwise salt.
 func (t *Tx) UpdateTenant(v *tenancy.Tenant) error {
+	if len(v.PairwiseSalt) == 0 {
+		v.PairwiseSalt = tenancy.NewPairwiseSalt()
+	}
 	return t.row(func(r pgx.Rows) error { return r.Scan(&v.Version, &v.ConfigVersion) }, `UPDATE tenants SET display_name = $3, state = $4,
 			state_before = $5, plan = $6, entitlements = $7, app_metadata = $8, internal_metadata = $9, overrides = $10, theme = $11,
-			labels = $12, annotations = $13, update_time = $14, delete_time = $15, purge_time = $16, hosts = $17, version = version + 1,
-			config_version = config_version + 1
+			labels = $12, annotations = $13, update_time = $14, delete_time = $15, purge_time = $16, hosts = $17, pairwise_salt = $18,
+			version = version + 1, config_version = config_version + 1
 		WHERE org_id = $1 AND id = $2 RETURNING version, config_version`,
 		t.org, v.ID, v.DisplayName, v.State, v.StateBefore, v.Plan, list(v.Entitlements), object(v.AppMetadata), object(v.InternalMetadata),
-		v.Overrides, v.Theme, notNil(v.Labels), notNil(v.Annotations), v.UpdateTime, orNil(v.DeleteTime), orNil(v.PurgeTime), hostNames(v.Hosts))
+		v.Overrides, v.Theme, notNil(v.Labels), notNil(v.Annotations), v.UpdateTime, orNil(v.DeleteTime), orNil(v.PurgeTime), hostNames(v.Hosts), v.PairwiseSalt)
 }
 
 func hostNames(hosts []tenancy.Host) []string {

@@ -57,24 +57,15 @@ func (s *ClientSettings) Normalize(p ClientPlace) (vs []Violation) {
 		}
 	}
 	switch m := s.TokenEndpointAuthMethod; {
-	case m != "none" && m != "client_secret_basic" && m != "client_secret_post":
-		bad("token_endpoint_auth_method", "choose none, client_secret_basic or client_secret_post")
-	case public != (m == "none"):
-		bad("token_endpoint_auth_method", "a public client has none, a confidential one client_secret_basic or client_secret_post")
+	case !slices.Contains(authMethods, m):
+		bad("token_endpoint_auth_method", "choose of %s", strings.Join(authMethods, ", "))
+	case public != (m == oauth2.AuthMethodNone):
+		bad("token_endpoint_auth_method", "a public client has none, a confidential one any other")
 	}
-	if _, err := oauth2.ParseGrantTypes(s.GrantTypes); err != nil {
-		bad("grant_types", "choose of %s", strings.Join(oauth2.GrantTypes(), ", "))
-	}
-	code := slices.Contains(s.GrantTypes, oauth2.GrantTypeAuthorizationCode)
-	if public && slices.Contains(s.GrantTypes, oauth2.GrantTypeClientCredentials) {
-		bad("grant_types", "a public client cannot use client_credentials (RFC 6749 section 4.4)")
-	}
-	if slices.Contains(s.GrantTypes, oauth2.GrantTypeRefreshToken) && !code {
-		bad("grant_types", "refresh_token needs authorization_code")
-	}
+	s.checkGrants(public, bad)
 	s.checkURIs(p, bad)
-	if code && len(s.RedirectURIs)+len(s.RedirectURITemplates) == 0 {
-		bad("redirect_uris", "a client that uses authorization_code needs one")
+	if s.frontChannel() && len(s.RedirectURIs)+len(s.RedirectURITemplates) == 0 {
+		bad("redirect_uris", "a client that uses the authorization endpoint needs one")
 	}
 	for i, scope := range s.Scopes {
 		if !oauth2.ValidScope(scope) {
@@ -86,9 +77,10 @@ func (s *ClientSettings) Normalize(p ClientPlace) (vs []Violation) {
 			bad(fmt.Sprintf("audiences[%d]", i), "write an absolute URI without a fragment (RFC 8707)")
 		}
 	}
-	if o := s.Overrides; o != nil && o.Policy != nil && (o.Session != nil || o.Password != nil || o.Lifetimes != nil || o.Registration != nil || o.Email != nil || o.Cors != nil) {
+	if o := s.Overrides; o != nil && o.Policy != nil && (o.Session != nil || o.Password != nil || o.Lifetimes != nil || o.Registration != nil || o.Email != nil || o.Cors != nil || o.Oauth != nil) {
 		bad("overrides", "a client overrides the token policy only")
 	}
+	s.checkProtocol(p, len(vs) == 0, bad)
 	return vs
 }
 

@@ -123,6 +123,8 @@ type Tenant struct {
 	PurgeTime         time.Time       `json:",omitzero"` // when a deleted tenant is gone for good
 	StateBefore       State           `json:",omitzero"` // the state that Undelete restores
 	Roles             []Role          `json:",omitzero"` // filled by GetTenant
+	PairwiseSalt      []byte          `json:"-"`         // 32 random bytes that never change; none in a tenant of an older release, until its next change
+	Warnings          []Warning       `json:",omitzero"` // about the change that this is the answer to
 }
 
 // Host is a hostname of a tenant.
@@ -214,6 +216,7 @@ type ClientSettings struct {
 	TOSURI                         string     `json:"tosUri,omitempty"`
 	InitiateLoginURI               string     `json:"initiateLoginUri,omitempty"`
 	Overrides                      *Policy    `json:"overrides,omitempty"` // token lifetimes that differ from the policy
+	Protocol                       *Protocol  `json:"protocol,omitempty"`  // nil: nothing beyond the basics
 }
 
 // Client is a registered application, of one tenant or shared by all tenants of the org.
@@ -231,12 +234,15 @@ type Client struct {
 	UpdateTime  time.Time         `json:",omitzero"`
 	// ConfigVersion is the version of the tenant, or of the org for a shared client, that has the last change in it.
 	ConfigVersion int64 `json:",omitzero"`
+	// Warnings are about the change that this is the answer to.
+	Warnings []Warning `json:",omitzero"`
 }
 
 // ClientSecret is what is kept of a client secret.
 type ClientSecret struct {
 	ID         id.ClientSecret `json:"id"`
 	Hash       secret.Hash     `json:"-"`
+	Sealed     *secret.Sealed  `json:"-"` // its text, for the token service; of clients whose method is client_secret_jwt alone
 	CreateTime time.Time       `json:"createTime"`
 	ExpireTime time.Time       `json:"expireTime,omitzero"` // zero: until retired
 }

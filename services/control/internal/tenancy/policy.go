@@ -3,6 +3,8 @@
 package tenancy
 
 import (
+	"crypto/rand"
+
 	"google.golang.org/protobuf/encoding/protojson"
 
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
@@ -30,4 +32,23 @@ func (t Theme) MarshalJSON() ([]byte, error) { return protojson.Marshal(t.Theme)
 func (t *Theme) UnmarshalJSON(b []byte) error {
 	t.Theme = new(snapshotv1.Theme)
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(b, t.Theme)
+}
+
+// Protocol is what a client is registered for beyond the basics, inside a JSON document of the control plane.
+type Protocol struct{ *snapshotv1.ClientProtocol }
+
+// MarshalJSON is protojson.
+func (p Protocol) MarshalJSON() ([]byte, error) { return protojson.Marshal(p.ClientProtocol) }
+
+// UnmarshalJSON is protojson, ignoring fields of a later release.
+func (p *Protocol) UnmarshalJSON(b []byte) error {
+	p.ClientProtocol = new(snapshotv1.ClientProtocol)
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(b, p.ClientProtocol)
+}
+
+// NewPairwiseSalt draws what a tenant's pairwise subjects are made with, once.
+func NewPairwiseSalt() []byte {
+	salt := make([]byte, 32)
+	rand.Read(salt) //nolint:gosec // never fails: since Go 1.24 it ends the process instead
+	return salt
 }

@@ -169,8 +169,10 @@ type Blueprint struct {
 	Draft *BlueprintSpec `protobuf:"bytes,21,opt,name=draft,proto3" json:"draft,omitempty"`
 	// Resource name of the revision that new tenants are made from: the one published last; empty before the first.
 	DefaultRevision string `protobuf:"bytes,22,opt,name=default_revision,json=defaultRevision,proto3" json:"default_revision,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What the caller should know of the draft; only in answers to calls that make or change the blueprint.
+	Warnings      []*Warning `protobuf:"bytes,23,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Blueprint) Reset() {
@@ -292,6 +294,13 @@ func (x *Blueprint) GetDefaultRevision() string {
 		return x.DefaultRevision
 	}
 	return ""
+}
+
+func (x *Blueprint) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // The content of a blueprint. In its texts `{{tenant.slug}}`, `{{host.label}}`, `{{owner.email}}` and `{{parameter}}`
@@ -1271,7 +1280,7 @@ var File_tenantry_control_v1_blueprint_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_blueprint_proto_rawDesc = "" +
 	"\n" +
-	"#tenantry/control/v1/blueprint.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/api_key.proto\x1a tenantry/control/v1/client.proto\x1a tenantry/control/v1/config.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\x1a\x1etenantry/control/v1/user.proto\"\x91\b\n" +
+	"#tenantry/control/v1/blueprint.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/api_key.proto\x1a tenantry/control/v1/client.proto\x1a tenantry/control/v1/config.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\x1a\x1etenantry/control/v1/user.proto\x1a!tenantry/control/v1/warning.proto\"\xd0\b\n" +
 	"\tBlueprint\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\b\xbaH\br\x06\xb0Ƌ\x92\x02\x01R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12\x17\n" +
@@ -1292,7 +1301,8 @@ const file_tenantry_control_v1_blueprint_proto_rawDesc = "" +
 	"r\b\x80ǋ\x92\x02\x01\x18?R\x06labels\x123\n" +
 	"\vdescription\x18\x14 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x88ǋ\x92\x02\x01\x18\xe8\aR\vdescription\x12=\n" +
 	"\x05draft\x18\x15 \x01(\v2\".tenantry.control.v1.BlueprintSpecB\x03\xe0A\x01R\x05draft\x12.\n" +
-	"\x10default_revision\x18\x16 \x01(\tB\x03\xe0A\x03R\x0fdefaultRevision\x1a>\n" +
+	"\x10default_revision\x18\x16 \x01(\tB\x03\xe0A\x03R\x0fdefaultRevision\x12=\n" +
+	"\bwarnings\x18\x17 \x03(\v2\x1c.tenantry.control.v1.WarningB\x03\xe0A\x03R\bwarnings\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1454,13 +1464,14 @@ var file_tenantry_control_v1_blueprint_proto_goTypes = []any{
 	nil,                                    // 17: tenantry.control.v1.Blueprint.LabelsEntry
 	nil,                                    // 18: tenantry.control.v1.BlueprintSpec.ParametersEntry
 	(*timestamppb.Timestamp)(nil),          // 19: google.protobuf.Timestamp
-	(*TenantConfig)(nil),                   // 20: tenantry.control.v1.TenantConfig
-	(*Theme)(nil),                          // 21: tenantry.control.v1.Theme
-	(*ClientSpec)(nil),                     // 22: tenantry.control.v1.ClientSpec
-	(*ApiKeySpec)(nil),                     // 23: tenantry.control.v1.ApiKeySpec
-	(*UserSpec)(nil),                       // 24: tenantry.control.v1.UserSpec
-	(*structpb.Value)(nil),                 // 25: google.protobuf.Value
-	(*fieldmaskpb.FieldMask)(nil),          // 26: google.protobuf.FieldMask
+	(*Warning)(nil),                        // 20: tenantry.control.v1.Warning
+	(*TenantConfig)(nil),                   // 21: tenantry.control.v1.TenantConfig
+	(*Theme)(nil),                          // 22: tenantry.control.v1.Theme
+	(*ClientSpec)(nil),                     // 23: tenantry.control.v1.ClientSpec
+	(*ApiKeySpec)(nil),                     // 24: tenantry.control.v1.ApiKeySpec
+	(*UserSpec)(nil),                       // 25: tenantry.control.v1.UserSpec
+	(*structpb.Value)(nil),                 // 26: google.protobuf.Value
+	(*fieldmaskpb.FieldMask)(nil),          // 27: google.protobuf.FieldMask
 }
 var file_tenantry_control_v1_blueprint_proto_depIdxs = []int32{
 	0,  // 0: tenantry.control.v1.Blueprint.state:type_name -> tenantry.control.v1.Blueprint.State
@@ -1469,42 +1480,43 @@ var file_tenantry_control_v1_blueprint_proto_depIdxs = []int32{
 	16, // 3: tenantry.control.v1.Blueprint.annotations:type_name -> tenantry.control.v1.Blueprint.AnnotationsEntry
 	17, // 4: tenantry.control.v1.Blueprint.labels:type_name -> tenantry.control.v1.Blueprint.LabelsEntry
 	3,  // 5: tenantry.control.v1.Blueprint.draft:type_name -> tenantry.control.v1.BlueprintSpec
-	20, // 6: tenantry.control.v1.BlueprintSpec.config:type_name -> tenantry.control.v1.TenantConfig
-	21, // 7: tenantry.control.v1.BlueprintSpec.theme:type_name -> tenantry.control.v1.Theme
-	5,  // 8: tenantry.control.v1.BlueprintSpec.roles:type_name -> tenantry.control.v1.RoleSpec
-	22, // 9: tenantry.control.v1.BlueprintSpec.clients:type_name -> tenantry.control.v1.ClientSpec
-	23, // 10: tenantry.control.v1.BlueprintSpec.api_keys:type_name -> tenantry.control.v1.ApiKeySpec
-	24, // 11: tenantry.control.v1.BlueprintSpec.initial_users:type_name -> tenantry.control.v1.UserSpec
-	18, // 12: tenantry.control.v1.BlueprintSpec.parameters:type_name -> tenantry.control.v1.BlueprintSpec.ParametersEntry
-	1,  // 13: tenantry.control.v1.ParameterSpec.type:type_name -> tenantry.control.v1.ParameterSpec.Type
-	25, // 14: tenantry.control.v1.ParameterSpec.default:type_name -> google.protobuf.Value
-	19, // 15: tenantry.control.v1.BlueprintRevision.create_time:type_name -> google.protobuf.Timestamp
-	3,  // 16: tenantry.control.v1.BlueprintRevision.spec:type_name -> tenantry.control.v1.BlueprintSpec
-	2,  // 17: tenantry.control.v1.CreateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
-	2,  // 18: tenantry.control.v1.ListBlueprintsResponse.blueprints:type_name -> tenantry.control.v1.Blueprint
-	2,  // 19: tenantry.control.v1.UpdateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
-	26, // 20: tenantry.control.v1.UpdateBlueprintRequest.update_mask:type_name -> google.protobuf.FieldMask
-	6,  // 21: tenantry.control.v1.ListBlueprintRevisionsResponse.revisions:type_name -> tenantry.control.v1.BlueprintRevision
-	4,  // 22: tenantry.control.v1.BlueprintSpec.ParametersEntry.value:type_name -> tenantry.control.v1.ParameterSpec
-	7,  // 23: tenantry.control.v1.BlueprintService.CreateBlueprint:input_type -> tenantry.control.v1.CreateBlueprintRequest
-	8,  // 24: tenantry.control.v1.BlueprintService.GetBlueprint:input_type -> tenantry.control.v1.GetBlueprintRequest
-	9,  // 25: tenantry.control.v1.BlueprintService.ListBlueprints:input_type -> tenantry.control.v1.ListBlueprintsRequest
-	11, // 26: tenantry.control.v1.BlueprintService.UpdateBlueprint:input_type -> tenantry.control.v1.UpdateBlueprintRequest
-	12, // 27: tenantry.control.v1.BlueprintService.PublishBlueprint:input_type -> tenantry.control.v1.PublishBlueprintRequest
-	13, // 28: tenantry.control.v1.BlueprintService.GetBlueprintRevision:input_type -> tenantry.control.v1.GetBlueprintRevisionRequest
-	14, // 29: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:input_type -> tenantry.control.v1.ListBlueprintRevisionsRequest
-	2,  // 30: tenantry.control.v1.BlueprintService.CreateBlueprint:output_type -> tenantry.control.v1.Blueprint
-	2,  // 31: tenantry.control.v1.BlueprintService.GetBlueprint:output_type -> tenantry.control.v1.Blueprint
-	10, // 32: tenantry.control.v1.BlueprintService.ListBlueprints:output_type -> tenantry.control.v1.ListBlueprintsResponse
-	2,  // 33: tenantry.control.v1.BlueprintService.UpdateBlueprint:output_type -> tenantry.control.v1.Blueprint
-	6,  // 34: tenantry.control.v1.BlueprintService.PublishBlueprint:output_type -> tenantry.control.v1.BlueprintRevision
-	6,  // 35: tenantry.control.v1.BlueprintService.GetBlueprintRevision:output_type -> tenantry.control.v1.BlueprintRevision
-	15, // 36: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:output_type -> tenantry.control.v1.ListBlueprintRevisionsResponse
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	20, // 6: tenantry.control.v1.Blueprint.warnings:type_name -> tenantry.control.v1.Warning
+	21, // 7: tenantry.control.v1.BlueprintSpec.config:type_name -> tenantry.control.v1.TenantConfig
+	22, // 8: tenantry.control.v1.BlueprintSpec.theme:type_name -> tenantry.control.v1.Theme
+	5,  // 9: tenantry.control.v1.BlueprintSpec.roles:type_name -> tenantry.control.v1.RoleSpec
+	23, // 10: tenantry.control.v1.BlueprintSpec.clients:type_name -> tenantry.control.v1.ClientSpec
+	24, // 11: tenantry.control.v1.BlueprintSpec.api_keys:type_name -> tenantry.control.v1.ApiKeySpec
+	25, // 12: tenantry.control.v1.BlueprintSpec.initial_users:type_name -> tenantry.control.v1.UserSpec
+	18, // 13: tenantry.control.v1.BlueprintSpec.parameters:type_name -> tenantry.control.v1.BlueprintSpec.ParametersEntry
+	1,  // 14: tenantry.control.v1.ParameterSpec.type:type_name -> tenantry.control.v1.ParameterSpec.Type
+	26, // 15: tenantry.control.v1.ParameterSpec.default:type_name -> google.protobuf.Value
+	19, // 16: tenantry.control.v1.BlueprintRevision.create_time:type_name -> google.protobuf.Timestamp
+	3,  // 17: tenantry.control.v1.BlueprintRevision.spec:type_name -> tenantry.control.v1.BlueprintSpec
+	2,  // 18: tenantry.control.v1.CreateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
+	2,  // 19: tenantry.control.v1.ListBlueprintsResponse.blueprints:type_name -> tenantry.control.v1.Blueprint
+	2,  // 20: tenantry.control.v1.UpdateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
+	27, // 21: tenantry.control.v1.UpdateBlueprintRequest.update_mask:type_name -> google.protobuf.FieldMask
+	6,  // 22: tenantry.control.v1.ListBlueprintRevisionsResponse.revisions:type_name -> tenantry.control.v1.BlueprintRevision
+	4,  // 23: tenantry.control.v1.BlueprintSpec.ParametersEntry.value:type_name -> tenantry.control.v1.ParameterSpec
+	7,  // 24: tenantry.control.v1.BlueprintService.CreateBlueprint:input_type -> tenantry.control.v1.CreateBlueprintRequest
+	8,  // 25: tenantry.control.v1.BlueprintService.GetBlueprint:input_type -> tenantry.control.v1.GetBlueprintRequest
+	9,  // 26: tenantry.control.v1.BlueprintService.ListBlueprints:input_type -> tenantry.control.v1.ListBlueprintsRequest
+	11, // 27: tenantry.control.v1.BlueprintService.UpdateBlueprint:input_type -> tenantry.control.v1.UpdateBlueprintRequest
+	12, // 28: tenantry.control.v1.BlueprintService.PublishBlueprint:input_type -> tenantry.control.v1.PublishBlueprintRequest
+	13, // 29: tenantry.control.v1.BlueprintService.GetBlueprintRevision:input_type -> tenantry.control.v1.GetBlueprintRevisionRequest
+	14, // 30: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:input_type -> tenantry.control.v1.ListBlueprintRevisionsRequest
+	2,  // 31: tenantry.control.v1.BlueprintService.CreateBlueprint:output_type -> tenantry.control.v1.Blueprint
+	2,  // 32: tenantry.control.v1.BlueprintService.GetBlueprint:output_type -> tenantry.control.v1.Blueprint
+	10, // 33: tenantry.control.v1.BlueprintService.ListBlueprints:output_type -> tenantry.control.v1.ListBlueprintsResponse
+	2,  // 34: tenantry.control.v1.BlueprintService.UpdateBlueprint:output_type -> tenantry.control.v1.Blueprint
+	6,  // 35: tenantry.control.v1.BlueprintService.PublishBlueprint:output_type -> tenantry.control.v1.BlueprintRevision
+	6,  // 36: tenantry.control.v1.BlueprintService.GetBlueprintRevision:output_type -> tenantry.control.v1.BlueprintRevision
+	15, // 37: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:output_type -> tenantry.control.v1.ListBlueprintRevisionsResponse
+	31, // [31:38] is the sub-list for method output_type
+	24, // [24:31] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_tenantry_control_v1_blueprint_proto_init() }
@@ -1518,6 +1530,7 @@ func file_tenantry_control_v1_blueprint_proto_init() {
 	file_tenantry_control_v1_options_proto_init()
 	file_tenantry_control_v1_rules_proto_init()
 	file_tenantry_control_v1_user_proto_init()
+	file_tenantry_control_v1_warning_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

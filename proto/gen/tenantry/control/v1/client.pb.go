@@ -296,9 +296,12 @@ type Client struct {
 	PostLogoutRedirectUris []string `protobuf:"bytes,32,rep,name=post_logout_redirect_uris,json=postLogoutRedirectUris,proto3" json:"post_logout_redirect_uris,omitempty"`
 	// The same for a shared client, in the form of redirect URI templates. Only for the binding ALL.
 	PostLogoutRedirectUriTemplates []string `protobuf:"bytes,33,rep,name=post_logout_redirect_uri_templates,json=postLogoutRedirectUriTemplates,proto3" json:"post_logout_redirect_uri_templates,omitempty"`
-	// Grant types. Without any: client_credentials for a SERVICE, else authorization_code and refresh_token.
+	// Grant types. Without any: client_credentials for a SERVICE, else authorization_code and refresh_token. `implicit` is
+	// for response types with tokens.
 	GrantTypes []string `protobuf:"bytes,34,rep,name=grant_types,json=grantTypes,proto3" json:"grant_types,omitempty"`
 	// How the client authenticates at the token endpoint. Without one: none for a public client, else client_secret_basic.
+	// For client_secret_jwt the text of new secrets is kept sealed, because it is the key that signs; for all others a
+	// hash alone.
 	TokenEndpointAuthMethod string `protobuf:"bytes,35,opt,name=token_endpoint_auth_method,json=tokenEndpointAuthMethod,proto3" json:"token_endpoint_auth_method,omitempty"`
 	// Scopes that it may ask for. Without any: openid, profile, email and offline_access, or none for a SERVICE.
 	Scopes []string `protobuf:"bytes,36,rep,name=scopes,proto3" json:"scopes,omitempty"`
@@ -318,8 +321,21 @@ type Client struct {
 	// PKCE may be left out by this client, for libraries that do not know it: the code is then bound to the client's secret
 	// alone (RFC 9700, section 2.1.1). Public clients always need PKCE.
 	PkceOptional bool `protobuf:"varint,43,opt,name=pkce_optional,json=pkceOptional,proto3" json:"pkce_optional,omitempty"`
+	// Picture of the application, shown where people decide about it.
+	LogoUri string `protobuf:"bytes,44,opt,name=logo_uri,json=logoUri,proto3" json:"logo_uri,omitempty"`
+	// Its privacy policy.
+	PolicyUri string `protobuf:"bytes,45,opt,name=policy_uri,json=policyUri,proto3" json:"policy_uri,omitempty"`
+	// Its terms.
+	TosUri string `protobuf:"bytes,46,opt,name=tos_uri,json=tosUri,proto3" json:"tos_uri,omitempty"`
+	// Where a login of the application can be begun by others (OpenID Connect Core, section 4), and the way back from
+	// error pages.
+	InitiateLoginUri string `protobuf:"bytes,47,opt,name=initiate_login_uri,json=initiateLoginUri,proto3" json:"initiate_login_uri,omitempty"`
+	// What it is registered for beyond the basics.
+	Protocol *ClientProtocol `protobuf:"bytes,48,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// Its secrets, without the secrets themselves.
-	Secrets       []*ClientSecret `protobuf:"bytes,50,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	Secrets []*ClientSecret `protobuf:"bytes,50,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// What the caller should know of the change; only in answers to calls that make or change the client.
+	Warnings      []*Warning `protobuf:"bytes,51,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,9 +580,51 @@ func (x *Client) GetPkceOptional() bool {
 	return false
 }
 
+func (x *Client) GetLogoUri() string {
+	if x != nil {
+		return x.LogoUri
+	}
+	return ""
+}
+
+func (x *Client) GetPolicyUri() string {
+	if x != nil {
+		return x.PolicyUri
+	}
+	return ""
+}
+
+func (x *Client) GetTosUri() string {
+	if x != nil {
+		return x.TosUri
+	}
+	return ""
+}
+
+func (x *Client) GetInitiateLoginUri() string {
+	if x != nil {
+		return x.InitiateLoginUri
+	}
+	return ""
+}
+
+func (x *Client) GetProtocol() *ClientProtocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return nil
+}
+
 func (x *Client) GetSecrets() []*ClientSecret {
 	if x != nil {
 		return x.Secrets
+	}
+	return nil
+}
+
+func (x *Client) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -748,9 +806,12 @@ type ClientSpec struct {
 	PostLogoutRedirectUris []string `protobuf:"bytes,32,rep,name=post_logout_redirect_uris,json=postLogoutRedirectUris,proto3" json:"post_logout_redirect_uris,omitempty"`
 	// The same for a shared client, in the form of redirect URI templates. Only for the binding ALL.
 	PostLogoutRedirectUriTemplates []string `protobuf:"bytes,33,rep,name=post_logout_redirect_uri_templates,json=postLogoutRedirectUriTemplates,proto3" json:"post_logout_redirect_uri_templates,omitempty"`
-	// Grant types. Without any: client_credentials for a SERVICE, else authorization_code and refresh_token.
+	// Grant types. Without any: client_credentials for a SERVICE, else authorization_code and refresh_token. `implicit` is
+	// for response types with tokens.
 	GrantTypes []string `protobuf:"bytes,34,rep,name=grant_types,json=grantTypes,proto3" json:"grant_types,omitempty"`
 	// How the client authenticates at the token endpoint. Without one: none for a public client, else client_secret_basic.
+	// For client_secret_jwt the text of new secrets is kept sealed, because it is the key that signs; for all others a
+	// hash alone.
 	TokenEndpointAuthMethod string `protobuf:"bytes,35,opt,name=token_endpoint_auth_method,json=tokenEndpointAuthMethod,proto3" json:"token_endpoint_auth_method,omitempty"`
 	// Scopes that it may ask for. Without any: openid, profile, email and offline_access, or none for a SERVICE.
 	Scopes []string `protobuf:"bytes,36,rep,name=scopes,proto3" json:"scopes,omitempty"`
@@ -765,7 +826,18 @@ type ClientSpec struct {
 	FirstParty bool `protobuf:"varint,40,opt,name=first_party,json=firstParty,proto3" json:"first_party,omitempty"`
 	// PKCE may be left out by this client, for libraries that do not know it: the code is then bound to the client's secret
 	// alone (RFC 9700, section 2.1.1). Public clients always need PKCE.
-	PkceOptional  bool `protobuf:"varint,43,opt,name=pkce_optional,json=pkceOptional,proto3" json:"pkce_optional,omitempty"`
+	PkceOptional bool `protobuf:"varint,43,opt,name=pkce_optional,json=pkceOptional,proto3" json:"pkce_optional,omitempty"`
+	// Picture of the application, shown where people decide about it.
+	LogoUri string `protobuf:"bytes,44,opt,name=logo_uri,json=logoUri,proto3" json:"logo_uri,omitempty"`
+	// Its privacy policy.
+	PolicyUri string `protobuf:"bytes,45,opt,name=policy_uri,json=policyUri,proto3" json:"policy_uri,omitempty"`
+	// Its terms.
+	TosUri string `protobuf:"bytes,46,opt,name=tos_uri,json=tosUri,proto3" json:"tos_uri,omitempty"`
+	// Where a login of the application can be begun by others (OpenID Connect Core, section 4), and the way back from
+	// error pages.
+	InitiateLoginUri string `protobuf:"bytes,47,opt,name=initiate_login_uri,json=initiateLoginUri,proto3" json:"initiate_login_uri,omitempty"`
+	// What it is registered for beyond the basics.
+	Protocol      *ClientProtocol `protobuf:"bytes,48,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -910,6 +982,41 @@ func (x *ClientSpec) GetPkceOptional() bool {
 		return x.PkceOptional
 	}
 	return false
+}
+
+func (x *ClientSpec) GetLogoUri() string {
+	if x != nil {
+		return x.LogoUri
+	}
+	return ""
+}
+
+func (x *ClientSpec) GetPolicyUri() string {
+	if x != nil {
+		return x.PolicyUri
+	}
+	return ""
+}
+
+func (x *ClientSpec) GetTosUri() string {
+	if x != nil {
+		return x.TosUri
+	}
+	return ""
+}
+
+func (x *ClientSpec) GetInitiateLoginUri() string {
+	if x != nil {
+		return x.InitiateLoginUri
+	}
+	return ""
+}
+
+func (x *ClientSpec) GetProtocol() *ClientProtocol {
+	if x != nil {
+		return x.Protocol
+	}
+	return nil
 }
 
 // The client to register.
@@ -1506,7 +1613,7 @@ var File_tenantry_control_v1_client_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\n" +
-	" tenantry/control/v1/client.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xa2\x14\n" +
+	" tenantry/control/v1/client.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)tenantry/control/v1/client_protocol.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\x1a!tenantry/control/v1/warning.proto\"\x90\x19\n" +
 	"\x06Client\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\b\xbaH\br\x06\x98Ƌ\x92\x02\x01R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12\x17\n" +
@@ -1538,22 +1645,29 @@ const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\rredirect_uris\x18\x1e \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\fredirectUris\x12L\n" +
 	"\x16redirect_uri_templates\x18\x1f \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x14redirectUriTemplates\x12Q\n" +
 	"\x19post_logout_redirect_uris\x18  \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x16postLogoutRedirectUris\x12b\n" +
-	"\"post_logout_redirect_uri_templates\x18! \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x1epostLogoutRedirectUriTemplates\x12i\n" +
-	"\vgrant_types\x18\" \x03(\tBH\xe0A\x01\xbaHB\x92\x01?\x10\x03\x18\x01\"9r7R\x12authorization_codeR\rrefresh_tokenR\x12client_credentialsR\n" +
-	"grantTypes\x12w\n" +
-	"\x1atoken_endpoint_auth_method\x18# \x01(\tB:\xe0A\x01\xbaH4\xd8\x01\x01r/R\x04noneR\x13client_secret_basicR\x12client_secret_postR\x17tokenEndpointAuthMethod\x121\n" +
+	"\"post_logout_redirect_uri_templates\x18! \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x1epostLogoutRedirectUriTemplates\x12\xa7\x02\n" +
+	"\vgrant_types\x18\" \x03(\tB\x85\x02\xe0A\x01\xbaH\xfe\x01\x92\x01\xfa\x01\x10\b\x18\x01\"\xf3\x01r\xf0\x01R\x12authorization_codeR\rrefresh_tokenR\x12client_credentialsR\bimplicitR,urn:ietf:params:oauth:grant-type:device_codeR/urn:ietf:params:oauth:grant-type:token-exchangeR+urn:ietf:params:oauth:grant-type:jwt-bearerR!urn:openid:params:grant-type:cibaR\n" +
+	"grantTypes\x12\xcc\x01\n" +
+	"\x1atoken_endpoint_auth_method\x18# \x01(\tB\x8e\x01\xe0A\x01\xbaH\x87\x01\xd8\x01\x01r\x81\x01R\x04noneR\x13client_secret_basicR\x12client_secret_postR\x11client_secret_jwtR\x0fprivate_key_jwtR\x0ftls_client_authR\x1bself_signed_tls_client_authR\x17tokenEndpointAuthMethod\x121\n" +
 	"\x06scopes\x18$ \x03(\tB\x19\xe0A\x01\xbaH\x13\x92\x01\x10\x10d\x18\x01\"\n" +
 	"r\b\xf8Ƌ\x92\x02\x01\x10\x01R\x06scopes\x12:\n" +
-	"\taudiences\x18% \x03(\tB\x1c\xe0A\x01\xbaH\x16\x92\x01\x13\x10\x14\x18\x01\"\rr\v\x80ǋ\x92\x02\x01\x10\x01\x18\x80\x04R\taudiences\x12I\n" +
-	"\fid_token_alg\x18& \x01(\tB'\xe0A\x01\xbaH!\xd8\x01\x01r\x1cR\x05ES256R\x05RS256R\x05PS256R\x05EdDSAR\n" +
+	"\taudiences\x18% \x03(\tB\x1c\xe0A\x01\xbaH\x16\x92\x01\x13\x10\x14\x18\x01\"\rr\v\x80ǋ\x92\x02\x01\x10\x01\x18\x80\x04R\taudiences\x12P\n" +
+	"\fid_token_alg\x18& \x01(\tB.\xe0A\x01\xbaH(\xd8\x01\x01r#R\x05ES256R\x05ES384R\x05RS256R\x05PS256R\x05EdDSAR\n" +
 	"idTokenAlg\x129\n" +
 	"\fcors_origins\x18' \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\vcorsOrigins\x12$\n" +
 	"\vfirst_party\x18( \x01(\bB\x03\xe0A\x01R\n" +
 	"firstParty\x12\x1f\n" +
 	"\bdisabled\x18) \x01(\bB\x03\xe0A\x01R\bdisabled\x12J\n" +
 	"\x15cors_origin_templates\x18* \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\x13corsOriginTemplates\x12(\n" +
-	"\rpkce_optional\x18+ \x01(\bB\x03\xe0A\x01R\fpkceOptional\x12@\n" +
-	"\asecrets\x182 \x03(\v2!.tenantry.control.v1.ClientSecretB\x03\xe0A\x03R\asecrets\x1a>\n" +
+	"\rpkce_optional\x18+ \x01(\bB\x03\xe0A\x01R\fpkceOptional\x12,\n" +
+	"\blogo_uri\x18, \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\alogoUri\x120\n" +
+	"\n" +
+	"policy_uri\x18- \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\tpolicyUri\x12*\n" +
+	"\atos_uri\x18. \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\x06tosUri\x12?\n" +
+	"\x12initiate_login_uri\x18/ \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\x10initiateLoginUri\x12D\n" +
+	"\bprotocol\x180 \x01(\v2#.tenantry.control.v1.ClientProtocolB\x03\xe0A\x01R\bprotocol\x12@\n" +
+	"\asecrets\x182 \x03(\v2!.tenantry.control.v1.ClientSecretB\x03\xe0A\x03R\asecrets\x12=\n" +
+	"\bwarnings\x183 \x03(\v2\x1c.tenantry.control.v1.WarningB\x03\xe0A\x03R\bwarnings\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1595,7 +1709,7 @@ const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\tclient_id\x18\x03 \x01(\tB\x03\xe0A\x03R\bclientId\x12 \n" +
 	"\tsecret_id\x18\x04 \x01(\tB\x03\xe0A\x03R\bsecretId\x12\x1b\n" +
 	"\x06secret\x18\x05 \x01(\tB\x03\xe0A\x03R\x06secret\x12;\n" +
-	"\x17secret_already_returned\x18\x06 \x01(\bB\x03\xe0A\x03R\x15secretAlreadyReturned\"\xeb\b\n" +
+	"\x17secret_already_returned\x18\x06 \x01(\bB\x03\xe0A\x03R\x15secretAlreadyReturned\"\x9a\r\n" +
 	"\n" +
 	"ClientSpec\x12!\n" +
 	"\x02id\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\xe8ŋ\x92\x02\x01R\x02id\x123\n" +
@@ -1607,19 +1721,25 @@ const file_tenantry_control_v1_client_proto_rawDesc = "" +
 	"\rredirect_uris\x18\x1e \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\fredirectUris\x12L\n" +
 	"\x16redirect_uri_templates\x18\x1f \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x14redirectUriTemplates\x12Q\n" +
 	"\x19post_logout_redirect_uris\x18  \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x16postLogoutRedirectUris\x12b\n" +
-	"\"post_logout_redirect_uri_templates\x18! \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x1epostLogoutRedirectUriTemplates\x12i\n" +
-	"\vgrant_types\x18\" \x03(\tBH\xe0A\x01\xbaHB\x92\x01?\x10\x03\x18\x01\"9r7R\x12authorization_codeR\rrefresh_tokenR\x12client_credentialsR\n" +
-	"grantTypes\x12w\n" +
-	"\x1atoken_endpoint_auth_method\x18# \x01(\tB:\xe0A\x01\xbaH4\xd8\x01\x01r/R\x04noneR\x13client_secret_basicR\x12client_secret_postR\x17tokenEndpointAuthMethod\x121\n" +
+	"\"post_logout_redirect_uri_templates\x18! \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10\x14\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\x1epostLogoutRedirectUriTemplates\x12\xa7\x02\n" +
+	"\vgrant_types\x18\" \x03(\tB\x85\x02\xe0A\x01\xbaH\xfe\x01\x92\x01\xfa\x01\x10\b\x18\x01\"\xf3\x01r\xf0\x01R\x12authorization_codeR\rrefresh_tokenR\x12client_credentialsR\bimplicitR,urn:ietf:params:oauth:grant-type:device_codeR/urn:ietf:params:oauth:grant-type:token-exchangeR+urn:ietf:params:oauth:grant-type:jwt-bearerR!urn:openid:params:grant-type:cibaR\n" +
+	"grantTypes\x12\xcc\x01\n" +
+	"\x1atoken_endpoint_auth_method\x18# \x01(\tB\x8e\x01\xe0A\x01\xbaH\x87\x01\xd8\x01\x01r\x81\x01R\x04noneR\x13client_secret_basicR\x12client_secret_postR\x11client_secret_jwtR\x0fprivate_key_jwtR\x0ftls_client_authR\x1bself_signed_tls_client_authR\x17tokenEndpointAuthMethod\x121\n" +
 	"\x06scopes\x18$ \x03(\tB\x19\xe0A\x01\xbaH\x13\x92\x01\x10\x10d\x18\x01\"\n" +
 	"r\b\xf8Ƌ\x92\x02\x01\x10\x01R\x06scopes\x12:\n" +
-	"\taudiences\x18% \x03(\tB\x1c\xe0A\x01\xbaH\x16\x92\x01\x13\x10\x14\x18\x01\"\rr\v\x80ǋ\x92\x02\x01\x10\x01\x18\x80\x04R\taudiences\x12I\n" +
-	"\fid_token_alg\x18& \x01(\tB'\xe0A\x01\xbaH!\xd8\x01\x01r\x1cR\x05ES256R\x05RS256R\x05PS256R\x05EdDSAR\n" +
+	"\taudiences\x18% \x03(\tB\x1c\xe0A\x01\xbaH\x16\x92\x01\x13\x10\x14\x18\x01\"\rr\v\x80ǋ\x92\x02\x01\x10\x01\x18\x80\x04R\taudiences\x12P\n" +
+	"\fid_token_alg\x18& \x01(\tB.\xe0A\x01\xbaH(\xd8\x01\x01r#R\x05ES256R\x05ES384R\x05RS256R\x05PS256R\x05EdDSAR\n" +
 	"idTokenAlg\x129\n" +
 	"\fcors_origins\x18' \x03(\tB\x16\xe0A\x01\xbaH\x10\x92\x01\r\x10d\x18\x01\"\ar\x05\x10\x01\x18\x80\x04R\vcorsOrigins\x12$\n" +
 	"\vfirst_party\x18( \x01(\bB\x03\xe0A\x01R\n" +
 	"firstParty\x12(\n" +
-	"\rpkce_optional\x18+ \x01(\bB\x03\xe0A\x01R\fpkceOptional\"\x86\x02\n" +
+	"\rpkce_optional\x18+ \x01(\bB\x03\xe0A\x01R\fpkceOptional\x12,\n" +
+	"\blogo_uri\x18, \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\alogoUri\x120\n" +
+	"\n" +
+	"policy_uri\x18- \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\tpolicyUri\x12*\n" +
+	"\atos_uri\x18. \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\x06tosUri\x12?\n" +
+	"\x12initiate_login_uri\x18/ \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\x10initiateLoginUri\x12D\n" +
+	"\bprotocol\x180 \x01(\v2#.tenantry.control.v1.ClientProtocolB\x03\xe0A\x01R\bprotocol\"\x86\x02\n" +
 	"\x13CreateClientRequest\x12)\n" +
 	"\x06parent\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\x80Ƌ\x92\x02\x01R\x06parent\x12+\n" +
 	"\tclient_id\x18\x02 \x01(\tB\x0e\xe0A\x01\xbaH\br\x06\xe8ŋ\x92\x02\x01R\bclientId\x12-\n" +
@@ -1724,8 +1844,10 @@ var file_tenantry_control_v1_client_proto_goTypes = []any{
 	nil,                               // 16: tenantry.control.v1.Client.AnnotationsEntry
 	nil,                               // 17: tenantry.control.v1.Client.LabelsEntry
 	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),     // 19: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),       // 20: google.protobuf.Duration
+	(*ClientProtocol)(nil),            // 19: tenantry.control.v1.ClientProtocol
+	(*Warning)(nil),                   // 20: tenantry.control.v1.Warning
+	(*fieldmaskpb.FieldMask)(nil),     // 21: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),       // 22: google.protobuf.Duration
 }
 var file_tenantry_control_v1_client_proto_depIdxs = []int32{
 	3,  // 0: tenantry.control.v1.Client.state:type_name -> tenantry.control.v1.Client.State
@@ -1738,36 +1860,39 @@ var file_tenantry_control_v1_client_proto_depIdxs = []int32{
 	0,  // 7: tenantry.control.v1.Client.kind:type_name -> tenantry.control.v1.Client.Kind
 	1,  // 8: tenantry.control.v1.Client.client_type:type_name -> tenantry.control.v1.Client.ClientType
 	2,  // 9: tenantry.control.v1.Client.tenant_binding:type_name -> tenantry.control.v1.Client.TenantBinding
-	5,  // 10: tenantry.control.v1.Client.secrets:type_name -> tenantry.control.v1.ClientSecret
-	18, // 11: tenantry.control.v1.ClientSecret.create_time:type_name -> google.protobuf.Timestamp
-	18, // 12: tenantry.control.v1.ClientSecret.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 13: tenantry.control.v1.ClientCredentials.client:type_name -> tenantry.control.v1.Client
-	0,  // 14: tenantry.control.v1.ClientSpec.kind:type_name -> tenantry.control.v1.Client.Kind
-	1,  // 15: tenantry.control.v1.ClientSpec.client_type:type_name -> tenantry.control.v1.Client.ClientType
-	4,  // 16: tenantry.control.v1.CreateClientRequest.client:type_name -> tenantry.control.v1.Client
-	4,  // 17: tenantry.control.v1.ListClientsResponse.clients:type_name -> tenantry.control.v1.Client
-	4,  // 18: tenantry.control.v1.UpdateClientRequest.client:type_name -> tenantry.control.v1.Client
-	19, // 19: tenantry.control.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
-	20, // 20: tenantry.control.v1.RetireClientSecretRequest.grace:type_name -> google.protobuf.Duration
-	8,  // 21: tenantry.control.v1.ClientService.CreateClient:input_type -> tenantry.control.v1.CreateClientRequest
-	9,  // 22: tenantry.control.v1.ClientService.GetClient:input_type -> tenantry.control.v1.GetClientRequest
-	10, // 23: tenantry.control.v1.ClientService.ListClients:input_type -> tenantry.control.v1.ListClientsRequest
-	12, // 24: tenantry.control.v1.ClientService.UpdateClient:input_type -> tenantry.control.v1.UpdateClientRequest
-	13, // 25: tenantry.control.v1.ClientService.DeleteClient:input_type -> tenantry.control.v1.DeleteClientRequest
-	14, // 26: tenantry.control.v1.ClientService.AddClientSecret:input_type -> tenantry.control.v1.AddClientSecretRequest
-	15, // 27: tenantry.control.v1.ClientService.RetireClientSecret:input_type -> tenantry.control.v1.RetireClientSecretRequest
-	4,  // 28: tenantry.control.v1.ClientService.CreateClient:output_type -> tenantry.control.v1.Client
-	4,  // 29: tenantry.control.v1.ClientService.GetClient:output_type -> tenantry.control.v1.Client
-	11, // 30: tenantry.control.v1.ClientService.ListClients:output_type -> tenantry.control.v1.ListClientsResponse
-	4,  // 31: tenantry.control.v1.ClientService.UpdateClient:output_type -> tenantry.control.v1.Client
-	4,  // 32: tenantry.control.v1.ClientService.DeleteClient:output_type -> tenantry.control.v1.Client
-	6,  // 33: tenantry.control.v1.ClientService.AddClientSecret:output_type -> tenantry.control.v1.ClientCredentials
-	4,  // 34: tenantry.control.v1.ClientService.RetireClientSecret:output_type -> tenantry.control.v1.Client
-	28, // [28:35] is the sub-list for method output_type
-	21, // [21:28] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 10: tenantry.control.v1.Client.protocol:type_name -> tenantry.control.v1.ClientProtocol
+	5,  // 11: tenantry.control.v1.Client.secrets:type_name -> tenantry.control.v1.ClientSecret
+	20, // 12: tenantry.control.v1.Client.warnings:type_name -> tenantry.control.v1.Warning
+	18, // 13: tenantry.control.v1.ClientSecret.create_time:type_name -> google.protobuf.Timestamp
+	18, // 14: tenantry.control.v1.ClientSecret.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 15: tenantry.control.v1.ClientCredentials.client:type_name -> tenantry.control.v1.Client
+	0,  // 16: tenantry.control.v1.ClientSpec.kind:type_name -> tenantry.control.v1.Client.Kind
+	1,  // 17: tenantry.control.v1.ClientSpec.client_type:type_name -> tenantry.control.v1.Client.ClientType
+	19, // 18: tenantry.control.v1.ClientSpec.protocol:type_name -> tenantry.control.v1.ClientProtocol
+	4,  // 19: tenantry.control.v1.CreateClientRequest.client:type_name -> tenantry.control.v1.Client
+	4,  // 20: tenantry.control.v1.ListClientsResponse.clients:type_name -> tenantry.control.v1.Client
+	4,  // 21: tenantry.control.v1.UpdateClientRequest.client:type_name -> tenantry.control.v1.Client
+	21, // 22: tenantry.control.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	22, // 23: tenantry.control.v1.RetireClientSecretRequest.grace:type_name -> google.protobuf.Duration
+	8,  // 24: tenantry.control.v1.ClientService.CreateClient:input_type -> tenantry.control.v1.CreateClientRequest
+	9,  // 25: tenantry.control.v1.ClientService.GetClient:input_type -> tenantry.control.v1.GetClientRequest
+	10, // 26: tenantry.control.v1.ClientService.ListClients:input_type -> tenantry.control.v1.ListClientsRequest
+	12, // 27: tenantry.control.v1.ClientService.UpdateClient:input_type -> tenantry.control.v1.UpdateClientRequest
+	13, // 28: tenantry.control.v1.ClientService.DeleteClient:input_type -> tenantry.control.v1.DeleteClientRequest
+	14, // 29: tenantry.control.v1.ClientService.AddClientSecret:input_type -> tenantry.control.v1.AddClientSecretRequest
+	15, // 30: tenantry.control.v1.ClientService.RetireClientSecret:input_type -> tenantry.control.v1.RetireClientSecretRequest
+	4,  // 31: tenantry.control.v1.ClientService.CreateClient:output_type -> tenantry.control.v1.Client
+	4,  // 32: tenantry.control.v1.ClientService.GetClient:output_type -> tenantry.control.v1.Client
+	11, // 33: tenantry.control.v1.ClientService.ListClients:output_type -> tenantry.control.v1.ListClientsResponse
+	4,  // 34: tenantry.control.v1.ClientService.UpdateClient:output_type -> tenantry.control.v1.Client
+	4,  // 35: tenantry.control.v1.ClientService.DeleteClient:output_type -> tenantry.control.v1.Client
+	6,  // 36: tenantry.control.v1.ClientService.AddClientSecret:output_type -> tenantry.control.v1.ClientCredentials
+	4,  // 37: tenantry.control.v1.ClientService.RetireClientSecret:output_type -> tenantry.control.v1.Client
+	31, // [31:38] is the sub-list for method output_type
+	24, // [24:31] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_tenantry_control_v1_client_proto_init() }
@@ -1775,8 +1900,10 @@ func file_tenantry_control_v1_client_proto_init() {
 	if File_tenantry_control_v1_client_proto != nil {
 		return
 	}
+	file_tenantry_control_v1_client_protocol_proto_init()
 	file_tenantry_control_v1_options_proto_init()
 	file_tenantry_control_v1_rules_proto_init()
+	file_tenantry_control_v1_warning_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

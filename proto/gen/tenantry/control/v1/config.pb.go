@@ -45,7 +45,9 @@ type TenantConfig struct {
 	Registration *Registration `protobuf:"bytes,7,opt,name=registration,proto3" json:"registration,omitempty"`
 	// Origins whose scripts may call the token endpoints. Inherited as a whole: when present, also when empty, it replaces
 	// the inherited list.
-	Cors          *Cors `protobuf:"bytes,8,opt,name=cors,proto3" json:"cors,omitempty"`
+	Cors *Cors `protobuf:"bytes,8,opt,name=cors,proto3" json:"cors,omitempty"`
+	// What the protocol endpoints allow.
+	OauthPolicy   *OAuthPolicy `protobuf:"bytes,9,opt,name=oauth_policy,json=oauthPolicy,proto3" json:"oauth_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +131,272 @@ func (x *TenantConfig) GetCors() *Cors {
 	return nil
 }
 
+func (x *TenantConfig) GetOauthPolicy() *OAuthPolicy {
+	if x != nil {
+		return x.OauthPolicy
+	}
+	return nil
+}
+
+// What the protocol endpoints allow.
+type OAuthPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rules that all clients of the tenant keep: RFC 9700 with what OpenID Connect needs for compatibility, OAuth 2.1, FAPI
+	// 2.0 Security Profile, or FAPI 2.0 Message Signing. Clients that do not meet them are refused; an answer to the change
+	// lists them. Later in this list is stricter.
+	SecurityProfile *string `protobuf:"bytes,1,opt,name=security_profile,json=securityProfile,proto3,oneof" json:"security_profile,omitempty"`
+	// Response types beside `code` that clients may register; empty: inherited, `code` alone: no others. RFC 9700 advises
+	// against all of them. Fewer is stricter.
+	ResponseTypes []string `protobuf:"bytes,2,rep,name=response_types,json=responseTypes,proto3" json:"response_types,omitempty"`
+	// Who may register clients at the tenant's registration endpoint (RFC 7591): everybody, who has an initial access
+	// token, nobody. Later in this list is stricter.
+	DynamicRegistration *string `protobuf:"bytes,3,opt,name=dynamic_registration,json=dynamicRegistration,proto3,oneof" json:"dynamic_registration,omitempty"`
+	// An https address that answers client metadata may be a client_id, as MCP clients do. False is stricter.
+	ClientIdMetadataDocuments *bool `protobuf:"varint,4,opt,name=client_id_metadata_documents,json=clientIdMetadataDocuments,proto3,oneof" json:"client_id_metadata_documents,omitempty"`
+	// Client assertions may name the token endpoint, or several audiences, instead of the issuer alone. False is stricter.
+	LegacyAssertionAudience *bool `protobuf:"varint,5,opt,name=legacy_assertion_audience,json=legacyAssertionAudience,proto3,oneof" json:"legacy_assertion_audience,omitempty"`
+	// Types of authorization_details (RFC 9396); empty: inherited. Fewer is stricter.
+	AuthorizationDetailsTypes []*AuthorizationDetailsType `protobuf:"bytes,6,rep,name=authorization_details_types,json=authorizationDetailsTypes,proto3" json:"authorization_details_types,omitempty"`
+	// The iframe of OpenID Connect Session Management. False is stricter.
+	SessionManagement *bool `protobuf:"varint,7,opt,name=session_management,json=sessionManagement,proto3,oneof" json:"session_management,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *OAuthPolicy) Reset() {
+	*x = OAuthPolicy{}
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OAuthPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OAuthPolicy) ProtoMessage() {}
+
+func (x *OAuthPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OAuthPolicy.ProtoReflect.Descriptor instead.
+func (*OAuthPolicy) Descriptor() ([]byte, []int) {
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *OAuthPolicy) GetSecurityProfile() string {
+	if x != nil && x.SecurityProfile != nil {
+		return *x.SecurityProfile
+	}
+	return ""
+}
+
+func (x *OAuthPolicy) GetResponseTypes() []string {
+	if x != nil {
+		return x.ResponseTypes
+	}
+	return nil
+}
+
+func (x *OAuthPolicy) GetDynamicRegistration() string {
+	if x != nil && x.DynamicRegistration != nil {
+		return *x.DynamicRegistration
+	}
+	return ""
+}
+
+func (x *OAuthPolicy) GetClientIdMetadataDocuments() bool {
+	if x != nil && x.ClientIdMetadataDocuments != nil {
+		return *x.ClientIdMetadataDocuments
+	}
+	return false
+}
+
+func (x *OAuthPolicy) GetLegacyAssertionAudience() bool {
+	if x != nil && x.LegacyAssertionAudience != nil {
+		return *x.LegacyAssertionAudience
+	}
+	return false
+}
+
+func (x *OAuthPolicy) GetAuthorizationDetailsTypes() []*AuthorizationDetailsType {
+	if x != nil {
+		return x.AuthorizationDetailsTypes
+	}
+	return nil
+}
+
+func (x *OAuthPolicy) GetSessionManagement() bool {
+	if x != nil && x.SessionManagement != nil {
+		return *x.SessionManagement
+	}
+	return false
+}
+
+// A type of authorization_details: what an object of it may have, and the words that the consent page shows.
+type AuthorizationDetailsType struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Value of `type`.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// What the consent page calls it. Without one, the type.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// Members beside `type`; no others are accepted.
+	Fields        []*AuthorizationDetailsField `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizationDetailsType) Reset() {
+	*x = AuthorizationDetailsType{}
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizationDetailsType) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizationDetailsType) ProtoMessage() {}
+
+func (x *AuthorizationDetailsType) ProtoReflect() protoreflect.Message {
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizationDetailsType.ProtoReflect.Descriptor instead.
+func (*AuthorizationDetailsType) Descriptor() ([]byte, []int) {
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AuthorizationDetailsType) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *AuthorizationDetailsType) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *AuthorizationDetailsType) GetFields() []*AuthorizationDetailsField {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+// A member of an authorization_details object.
+type AuthorizationDetailsField struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What its value is: `strings` is an array of them, an `object` has fields of its own, three levels deep at most.
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What the consent page calls it. Without one, it is not shown.
+	Label string `protobuf:"bytes,3,opt,name=label,proto3" json:"label,omitempty"`
+	// It must be there.
+	Required bool `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`
+	// Values that a string, or each of strings, may have. Without any: every value.
+	Enum []string `protobuf:"bytes,5,rep,name=enum,proto3" json:"enum,omitempty"`
+	// Members of an object; no others are accepted.
+	Fields        []*AuthorizationDetailsField `protobuf:"bytes,6,rep,name=fields,proto3" json:"fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthorizationDetailsField) Reset() {
+	*x = AuthorizationDetailsField{}
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthorizationDetailsField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthorizationDetailsField) ProtoMessage() {}
+
+func (x *AuthorizationDetailsField) ProtoReflect() protoreflect.Message {
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthorizationDetailsField.ProtoReflect.Descriptor instead.
+func (*AuthorizationDetailsField) Descriptor() ([]byte, []int) {
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AuthorizationDetailsField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuthorizationDetailsField) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AuthorizationDetailsField) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *AuthorizationDetailsField) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+func (x *AuthorizationDetailsField) GetEnum() []string {
+	if x != nil {
+		return x.Enum
+	}
+	return nil
+}
+
+func (x *AuthorizationDetailsField) GetFields() []*AuthorizationDetailsField {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
 // What passwords of users must be. Checked when a password is set, never when it is used.
 type PasswordPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -142,7 +410,7 @@ type PasswordPolicy struct {
 
 func (x *PasswordPolicy) Reset() {
 	*x = PasswordPolicy{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[1]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -154,7 +422,7 @@ func (x *PasswordPolicy) String() string {
 func (*PasswordPolicy) ProtoMessage() {}
 
 func (x *PasswordPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[1]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -167,7 +435,7 @@ func (x *PasswordPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PasswordPolicy.ProtoReflect.Descriptor instead.
 func (*PasswordPolicy) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{1}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PasswordPolicy) GetMinLength() int32 {
@@ -197,7 +465,7 @@ type SessionPolicy struct {
 
 func (x *SessionPolicy) Reset() {
 	*x = SessionPolicy{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[2]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -209,7 +477,7 @@ func (x *SessionPolicy) String() string {
 func (*SessionPolicy) ProtoMessage() {}
 
 func (x *SessionPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[2]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -222,7 +490,7 @@ func (x *SessionPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionPolicy.ProtoReflect.Descriptor instead.
 func (*SessionPolicy) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{2}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SessionPolicy) GetIdleLifetime() *durationpb.Duration {
@@ -264,7 +532,7 @@ type TokenPolicy struct {
 
 func (x *TokenPolicy) Reset() {
 	*x = TokenPolicy{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[3]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -276,7 +544,7 @@ func (x *TokenPolicy) String() string {
 func (*TokenPolicy) ProtoMessage() {}
 
 func (x *TokenPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[3]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -289,7 +557,7 @@ func (x *TokenPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenPolicy.ProtoReflect.Descriptor instead.
 func (*TokenPolicy) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{3}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TokenPolicy) GetAccessTtl() *durationpb.Duration {
@@ -347,14 +615,20 @@ type ArtifactLifetimes struct {
 	// Authorization code, 5 seconds to one minute.
 	Code *durationpb.Duration `protobuf:"bytes,1,opt,name=code,proto3,oneof" json:"code,omitempty"`
 	// Invitation, 5 minutes to 90 days.
-	Invitation    *durationpb.Duration `protobuf:"bytes,5,opt,name=invitation,proto3,oneof" json:"invitation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Invitation *durationpb.Duration `protobuf:"bytes,5,opt,name=invitation,proto3,oneof" json:"invitation,omitempty"`
+	// Pushed authorization request (RFC 9126), 5 to 599 seconds.
+	PushedRequest *durationpb.Duration `protobuf:"bytes,6,opt,name=pushed_request,json=pushedRequest,proto3,oneof" json:"pushed_request,omitempty"`
+	// Device code and user code (RFC 8628), one minute to one hour.
+	DeviceCode *durationpb.Duration `protobuf:"bytes,7,opt,name=device_code,json=deviceCode,proto3,oneof" json:"device_code,omitempty"`
+	// Backchannel authentication request (CIBA), 30 seconds to one hour.
+	BackchannelRequest *durationpb.Duration `protobuf:"bytes,8,opt,name=backchannel_request,json=backchannelRequest,proto3,oneof" json:"backchannel_request,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ArtifactLifetimes) Reset() {
 	*x = ArtifactLifetimes{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[4]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +640,7 @@ func (x *ArtifactLifetimes) String() string {
 func (*ArtifactLifetimes) ProtoMessage() {}
 
 func (x *ArtifactLifetimes) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[4]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +653,7 @@ func (x *ArtifactLifetimes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArtifactLifetimes.ProtoReflect.Descriptor instead.
 func (*ArtifactLifetimes) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{4}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ArtifactLifetimes) GetCode() *durationpb.Duration {
@@ -392,6 +666,27 @@ func (x *ArtifactLifetimes) GetCode() *durationpb.Duration {
 func (x *ArtifactLifetimes) GetInvitation() *durationpb.Duration {
 	if x != nil {
 		return x.Invitation
+	}
+	return nil
+}
+
+func (x *ArtifactLifetimes) GetPushedRequest() *durationpb.Duration {
+	if x != nil {
+		return x.PushedRequest
+	}
+	return nil
+}
+
+func (x *ArtifactLifetimes) GetDeviceCode() *durationpb.Duration {
+	if x != nil {
+		return x.DeviceCode
+	}
+	return nil
+}
+
+func (x *ArtifactLifetimes) GetBackchannelRequest() *durationpb.Duration {
+	if x != nil {
+		return x.BackchannelRequest
 	}
 	return nil
 }
@@ -409,7 +704,7 @@ type EmailConfig struct {
 
 func (x *EmailConfig) Reset() {
 	*x = EmailConfig{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[5]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +716,7 @@ func (x *EmailConfig) String() string {
 func (*EmailConfig) ProtoMessage() {}
 
 func (x *EmailConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[5]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +729,7 @@ func (x *EmailConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailConfig.ProtoReflect.Descriptor instead.
 func (*EmailConfig) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{5}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EmailConfig) GetFrom() string {
@@ -462,7 +757,7 @@ type Registration struct {
 
 func (x *Registration) Reset() {
 	*x = Registration{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -474,7 +769,7 @@ func (x *Registration) String() string {
 func (*Registration) ProtoMessage() {}
 
 func (x *Registration) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[6]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -487,7 +782,7 @@ func (x *Registration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Registration.ProtoReflect.Descriptor instead.
 func (*Registration) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{6}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Registration) GetEnabled() bool {
@@ -509,7 +804,7 @@ type Cors struct {
 
 func (x *Cors) Reset() {
 	*x = Cors{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +816,7 @@ func (x *Cors) String() string {
 func (*Cors) ProtoMessage() {}
 
 func (x *Cors) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[7]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +829,7 @@ func (x *Cors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cors.ProtoReflect.Descriptor instead.
 func (*Cors) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{7}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Cors) GetOrigins() []string {
@@ -562,7 +857,7 @@ type Theme struct {
 
 func (x *Theme) Reset() {
 	*x = Theme{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +869,7 @@ func (x *Theme) String() string {
 func (*Theme) ProtoMessage() {}
 
 func (x *Theme) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[8]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +882,7 @@ func (x *Theme) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Theme.ProtoReflect.Descriptor instead.
 func (*Theme) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{8}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Theme) GetDisplayName() string {
@@ -633,7 +928,7 @@ type Logo struct {
 
 func (x *Logo) Reset() {
 	*x = Logo{}
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +940,7 @@ func (x *Logo) String() string {
 func (*Logo) ProtoMessage() {}
 
 func (x *Logo) ProtoReflect() protoreflect.Message {
-	mi := &file_tenantry_control_v1_config_proto_msgTypes[9]
+	mi := &file_tenantry_control_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +953,7 @@ func (x *Logo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logo.ProtoReflect.Descriptor instead.
 func (*Logo) Descriptor() ([]byte, []int) {
-	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_tenantry_control_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Logo) GetData() []byte {
@@ -686,7 +981,7 @@ var File_tenantry_control_v1_config_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"\n" +
-	" tenantry/control/v1/config.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ftenantry/control/v1/rules.proto\"\x97\x04\n" +
+	" tenantry/control/v1/config.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xdc\x04\n" +
 	"\fTenantConfig\x12L\n" +
 	"\x0fpassword_policy\x18\x01 \x01(\v2#.tenantry.control.v1.PasswordPolicyR\x0epasswordPolicy\x12I\n" +
 	"\x0esession_policy\x18\x02 \x01(\v2\".tenantry.control.v1.SessionPolicyR\rsessionPolicy\x12C\n" +
@@ -694,7 +989,34 @@ const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"\x12artifact_lifetimes\x18\x04 \x01(\v2&.tenantry.control.v1.ArtifactLifetimesR\x11artifactLifetimes\x12C\n" +
 	"\femail_config\x18\x05 \x01(\v2 .tenantry.control.v1.EmailConfigR\vemailConfig\x12E\n" +
 	"\fregistration\x18\a \x01(\v2!.tenantry.control.v1.RegistrationR\fregistration\x12-\n" +
-	"\x04cors\x18\b \x01(\v2\x19.tenantry.control.v1.CorsR\x04corsJ\x04\b\x06\x10\aR\x11membership_policy\"\x9e\x01\n" +
+	"\x04cors\x18\b \x01(\v2\x19.tenantry.control.v1.CorsR\x04cors\x12C\n" +
+	"\foauth_policy\x18\t \x01(\v2 .tenantry.control.v1.OAuthPolicyR\voauthPolicyJ\x04\b\x06\x10\aR\x11membership_policy\"\xa6\a\n" +
+	"\vOAuthPolicy\x12n\n" +
+	"\x10security_profile\x18\x01 \x01(\tB>\xbaH;r9R\bBASELINER\tOAUTH_2_1R\bFAPI_2_0R\x18FAPI_2_0_MESSAGE_SIGNINGH\x00R\x0fsecurityProfile\x88\x01\x01\x12\x95\x02\n" +
+	"\x0eresponse_types\x18\x02 \x03(\tB\xed\x01\xbaH\xe9\x01\xba\x01\x8a\x01\n" +
+	"\x19response_types.code_alone\x12GLeave out code, which is always allowed; alone it says that no other is\x1a$this.size() < 2 || !('code' in this)\x92\x01X\x10\x05\x18\x01\"RrPR\x04codeR\bid_tokenR\x0eid_token tokenR\rcode id_tokenR\n" +
+	"code tokenR\x13code id_token tokenR\rresponseTypes\x12W\n" +
+	"\x14dynamic_registration\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1aR\x04OPENR\rINITIAL_TOKENR\x03OFFH\x01R\x13dynamicRegistration\x88\x01\x01\x12D\n" +
+	"\x1cclient_id_metadata_documents\x18\x04 \x01(\bH\x02R\x19clientIdMetadataDocuments\x88\x01\x01\x12?\n" +
+	"\x19legacy_assertion_audience\x18\x05 \x01(\bH\x03R\x17legacyAssertionAudience\x88\x01\x01\x12w\n" +
+	"\x1bauthorization_details_types\x18\x06 \x03(\v2-.tenantry.control.v1.AuthorizationDetailsTypeB\b\xbaH\x05\x92\x01\x02\x10dR\x19authorizationDetailsTypes\x122\n" +
+	"\x12session_management\x18\a \x01(\bH\x04R\x11sessionManagement\x88\x01\x01B\x13\n" +
+	"\x11_security_profileB\x17\n" +
+	"\x15_dynamic_registrationB\x1f\n" +
+	"\x1d_client_id_metadata_documentsB\x1c\n" +
+	"\x1a_legacy_assertion_audienceB\x15\n" +
+	"\x13_session_management\"\xc2\x01\n" +
+	"\x18AuthorizationDetailsType\x12(\n" +
+	"\x04type\x18\x01 \x01(\tB\x14\xe0A\x02\xbaH\x0e\xc8\x01\x01r\t\x80ǋ\x92\x02\x01\x18\xc8\x01R\x04type\x12'\n" +
+	"\x05title\x18\x02 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xc8\x01R\x05title\x12S\n" +
+	"\x06fields\x18\x03 \x03(\v2..tenantry.control.v1.AuthorizationDetailsFieldB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x102R\x06fields\"\xd9\x02\n" +
+	"\x19AuthorizationDetailsField\x12'\n" +
+	"\x04name\x18\x01 \x01(\tB\x13\xe0A\x02\xbaH\r\xc8\x01\x01r\b\x80ǋ\x92\x02\x01\x18dR\x04name\x12F\n" +
+	"\x04kind\x18\x02 \x01(\tB2\xe0A\x02\xbaH,r*R\x06stringR\x06numberR\abooleanR\astringsR\x06objectR\x04kind\x12'\n" +
+	"\x05label\x18\x03 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xc8\x01R\x05label\x12\x1f\n" +
+	"\brequired\x18\x04 \x01(\bB\x03\xe0A\x01R\brequired\x12,\n" +
+	"\x04enum\x18\x05 \x03(\tB\x18\xe0A\x01\xbaH\x12\x92\x01\x0f\x10d\"\vr\t\x80ǋ\x92\x02\x01\x18\xc8\x01R\x04enum\x12S\n" +
+	"\x06fields\x18\x06 \x03(\v2..tenantry.control.v1.AuthorizationDetailsFieldB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x102R\x06fields\"\x9e\x01\n" +
 	"\x0ePasswordPolicy\x12.\n" +
 	"\n" +
 	"min_length\x18\x01 \x01(\x05B\n" +
@@ -706,7 +1028,7 @@ const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"\ridle_lifetime\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b<H\x00R\fidleLifetime\x88\x01\x01\x12^\n" +
 	"\x11absolute_lifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\v\"\x05\b\x80\xe7\x84\x0f2\x02\b<H\x01R\x10absoluteLifetime\x88\x01\x01B\x10\n" +
 	"\x0e_idle_lifetimeB\x14\n" +
-	"\x12_absolute_lifetime\"\xc0\x05\n" +
+	"\x12_absolute_lifetime\"\xce\x05\n" +
 	"\vTokenPolicy\x12O\n" +
 	"\n" +
 	"access_ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
@@ -715,10 +1037,10 @@ const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"refreshTtl\x88\x01\x01\x12R\n" +
 	"\fid_token_ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n" +
 	"\"\x04\b\x80\xa3\x052\x02\b\x1eH\x02R\n" +
-	"idTokenTtl\x88\x01\x01\x12E\n" +
+	"idTokenTtl\x88\x01\x01\x12L\n" +
 	"\n" +
-	"access_alg\x18\x04 \x01(\tB!\xbaH\x1er\x1cR\x05ES256R\x05RS256R\x05PS256R\x05EdDSAH\x03R\taccessAlg\x88\x01\x01\x12N\n" +
-	"\rid_token_algs\x18\x05 \x03(\tB*\xbaH'\x92\x01$\x10\x04\x18\x01\"\x1er\x1cR\x05ES256R\x05RS256R\x05PS256R\x05EdDSAR\vidTokenAlgs\x12Q\n" +
+	"access_alg\x18\x04 \x01(\tB(\xbaH%r#R\x05ES256R\x05ES384R\x05RS256R\x05PS256R\x05EdDSAH\x03R\taccessAlg\x88\x01\x01\x12U\n" +
+	"\rid_token_algs\x18\x05 \x03(\tB1\xbaH.\x92\x01+\x10\x05\x18\x01\"%r#R\x05ES256R\x05ES384R\x05RS256R\x05PS256R\x05EdDSAR\vidTokenAlgs\x12Q\n" +
 	"\rrefresh_grace\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\bx2\x00H\x04R\frefreshGrace\x88\x01\x01\x12d\n" +
 	"\x14refresh_absolute_ttl\x18\a \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x06\b\x80\x86\xb0\x96\x012\x02\b<H\x05R\x12refreshAbsoluteTtl\x88\x01\x01B\r\n" +
 	"\v_access_ttlB\x0e\n" +
@@ -726,14 +1048,21 @@ const file_tenantry_control_v1_config_proto_rawDesc = "" +
 	"\r_id_token_ttlB\r\n" +
 	"\v_access_algB\x10\n" +
 	"\x0e_refresh_graceB\x17\n" +
-	"\x15_refresh_absolute_ttl\"\xf5\x01\n" +
+	"\x15_refresh_absolute_ttl\"\xbc\x04\n" +
 	"\x11ArtifactLifetimes\x12B\n" +
 	"\x04code\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x02\b<2\x02\b\x05H\x00R\x04code\x88\x01\x01\x12R\n" +
 	"\n" +
 	"invitation\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x12\xbaH\x0f\xaa\x01\f\"\x05\b\x80\xce\xda\x032\x03\b\xac\x02H\x01R\n" +
-	"invitation\x88\x01\x01B\a\n" +
+	"invitation\x88\x01\x01\x12V\n" +
+	"\x0epushed_request\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\xd7\x042\x02\b\x05H\x02R\rpushedRequest\x88\x01\x01\x12P\n" +
+	"\vdevice_code\x18\a \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\x90\x1c2\x02\b<H\x03R\n" +
+	"deviceCode\x88\x01\x01\x12`\n" +
+	"\x13backchannel_request\x18\b \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\x90\x1c2\x02\b\x1eH\x04R\x12backchannelRequest\x88\x01\x01B\a\n" +
 	"\x05_codeB\r\n" +
-	"\v_invitationJ\x04\b\x02\x10\x05R\x06deviceR\x0epassword_resetR\x12email_verification\"~\n" +
+	"\v_invitationB\x11\n" +
+	"\x0f_pushed_requestB\x0e\n" +
+	"\f_device_codeB\x16\n" +
+	"\x14_backchannel_requestJ\x04\b\x02\x10\x05R\x06deviceR\x0epassword_resetR\x12email_verification\"~\n" +
 	"\vEmailConfig\x12'\n" +
 	"\x04from\x18\x01 \x01(\tB\x0e\xbaH\vr\t\xe0Ƌ\x92\x02\x01\x18\xfe\x01H\x00R\x04from\x88\x01\x01\x12/\n" +
 	"\tfrom_name\x18\x02 \x01(\tB\r\xbaH\n" +
@@ -780,43 +1109,53 @@ func file_tenantry_control_v1_config_proto_rawDescGZIP() []byte {
 	return file_tenantry_control_v1_config_proto_rawDescData
 }
 
-var file_tenantry_control_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_tenantry_control_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_tenantry_control_v1_config_proto_goTypes = []any{
-	(*TenantConfig)(nil),        // 0: tenantry.control.v1.TenantConfig
-	(*PasswordPolicy)(nil),      // 1: tenantry.control.v1.PasswordPolicy
-	(*SessionPolicy)(nil),       // 2: tenantry.control.v1.SessionPolicy
-	(*TokenPolicy)(nil),         // 3: tenantry.control.v1.TokenPolicy
-	(*ArtifactLifetimes)(nil),   // 4: tenantry.control.v1.ArtifactLifetimes
-	(*EmailConfig)(nil),         // 5: tenantry.control.v1.EmailConfig
-	(*Registration)(nil),        // 6: tenantry.control.v1.Registration
-	(*Cors)(nil),                // 7: tenantry.control.v1.Cors
-	(*Theme)(nil),               // 8: tenantry.control.v1.Theme
-	(*Logo)(nil),                // 9: tenantry.control.v1.Logo
-	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
+	(*TenantConfig)(nil),              // 0: tenantry.control.v1.TenantConfig
+	(*OAuthPolicy)(nil),               // 1: tenantry.control.v1.OAuthPolicy
+	(*AuthorizationDetailsType)(nil),  // 2: tenantry.control.v1.AuthorizationDetailsType
+	(*AuthorizationDetailsField)(nil), // 3: tenantry.control.v1.AuthorizationDetailsField
+	(*PasswordPolicy)(nil),            // 4: tenantry.control.v1.PasswordPolicy
+	(*SessionPolicy)(nil),             // 5: tenantry.control.v1.SessionPolicy
+	(*TokenPolicy)(nil),               // 6: tenantry.control.v1.TokenPolicy
+	(*ArtifactLifetimes)(nil),         // 7: tenantry.control.v1.ArtifactLifetimes
+	(*EmailConfig)(nil),               // 8: tenantry.control.v1.EmailConfig
+	(*Registration)(nil),              // 9: tenantry.control.v1.Registration
+	(*Cors)(nil),                      // 10: tenantry.control.v1.Cors
+	(*Theme)(nil),                     // 11: tenantry.control.v1.Theme
+	(*Logo)(nil),                      // 12: tenantry.control.v1.Logo
+	(*durationpb.Duration)(nil),       // 13: google.protobuf.Duration
 }
 var file_tenantry_control_v1_config_proto_depIdxs = []int32{
-	1,  // 0: tenantry.control.v1.TenantConfig.password_policy:type_name -> tenantry.control.v1.PasswordPolicy
-	2,  // 1: tenantry.control.v1.TenantConfig.session_policy:type_name -> tenantry.control.v1.SessionPolicy
-	3,  // 2: tenantry.control.v1.TenantConfig.token_policy:type_name -> tenantry.control.v1.TokenPolicy
-	4,  // 3: tenantry.control.v1.TenantConfig.artifact_lifetimes:type_name -> tenantry.control.v1.ArtifactLifetimes
-	5,  // 4: tenantry.control.v1.TenantConfig.email_config:type_name -> tenantry.control.v1.EmailConfig
-	6,  // 5: tenantry.control.v1.TenantConfig.registration:type_name -> tenantry.control.v1.Registration
-	7,  // 6: tenantry.control.v1.TenantConfig.cors:type_name -> tenantry.control.v1.Cors
-	10, // 7: tenantry.control.v1.SessionPolicy.idle_lifetime:type_name -> google.protobuf.Duration
-	10, // 8: tenantry.control.v1.SessionPolicy.absolute_lifetime:type_name -> google.protobuf.Duration
-	10, // 9: tenantry.control.v1.TokenPolicy.access_ttl:type_name -> google.protobuf.Duration
-	10, // 10: tenantry.control.v1.TokenPolicy.refresh_ttl:type_name -> google.protobuf.Duration
-	10, // 11: tenantry.control.v1.TokenPolicy.id_token_ttl:type_name -> google.protobuf.Duration
-	10, // 12: tenantry.control.v1.TokenPolicy.refresh_grace:type_name -> google.protobuf.Duration
-	10, // 13: tenantry.control.v1.TokenPolicy.refresh_absolute_ttl:type_name -> google.protobuf.Duration
-	10, // 14: tenantry.control.v1.ArtifactLifetimes.code:type_name -> google.protobuf.Duration
-	10, // 15: tenantry.control.v1.ArtifactLifetimes.invitation:type_name -> google.protobuf.Duration
-	9,  // 16: tenantry.control.v1.Theme.logo:type_name -> tenantry.control.v1.Logo
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	4,  // 0: tenantry.control.v1.TenantConfig.password_policy:type_name -> tenantry.control.v1.PasswordPolicy
+	5,  // 1: tenantry.control.v1.TenantConfig.session_policy:type_name -> tenantry.control.v1.SessionPolicy
+	6,  // 2: tenantry.control.v1.TenantConfig.token_policy:type_name -> tenantry.control.v1.TokenPolicy
+	7,  // 3: tenantry.control.v1.TenantConfig.artifact_lifetimes:type_name -> tenantry.control.v1.ArtifactLifetimes
+	8,  // 4: tenantry.control.v1.TenantConfig.email_config:type_name -> tenantry.control.v1.EmailConfig
+	9,  // 5: tenantry.control.v1.TenantConfig.registration:type_name -> tenantry.control.v1.Registration
+	10, // 6: tenantry.control.v1.TenantConfig.cors:type_name -> tenantry.control.v1.Cors
+	1,  // 7: tenantry.control.v1.TenantConfig.oauth_policy:type_name -> tenantry.control.v1.OAuthPolicy
+	2,  // 8: tenantry.control.v1.OAuthPolicy.authorization_details_types:type_name -> tenantry.control.v1.AuthorizationDetailsType
+	3,  // 9: tenantry.control.v1.AuthorizationDetailsType.fields:type_name -> tenantry.control.v1.AuthorizationDetailsField
+	3,  // 10: tenantry.control.v1.AuthorizationDetailsField.fields:type_name -> tenantry.control.v1.AuthorizationDetailsField
+	13, // 11: tenantry.control.v1.SessionPolicy.idle_lifetime:type_name -> google.protobuf.Duration
+	13, // 12: tenantry.control.v1.SessionPolicy.absolute_lifetime:type_name -> google.protobuf.Duration
+	13, // 13: tenantry.control.v1.TokenPolicy.access_ttl:type_name -> google.protobuf.Duration
+	13, // 14: tenantry.control.v1.TokenPolicy.refresh_ttl:type_name -> google.protobuf.Duration
+	13, // 15: tenantry.control.v1.TokenPolicy.id_token_ttl:type_name -> google.protobuf.Duration
+	13, // 16: tenantry.control.v1.TokenPolicy.refresh_grace:type_name -> google.protobuf.Duration
+	13, // 17: tenantry.control.v1.TokenPolicy.refresh_absolute_ttl:type_name -> google.protobuf.Duration
+	13, // 18: tenantry.control.v1.ArtifactLifetimes.code:type_name -> google.protobuf.Duration
+	13, // 19: tenantry.control.v1.ArtifactLifetimes.invitation:type_name -> google.protobuf.Duration
+	13, // 20: tenantry.control.v1.ArtifactLifetimes.pushed_request:type_name -> google.protobuf.Duration
+	13, // 21: tenantry.control.v1.ArtifactLifetimes.device_code:type_name -> google.protobuf.Duration
+	13, // 22: tenantry.control.v1.ArtifactLifetimes.backchannel_request:type_name -> google.protobuf.Duration
+	12, // 23: tenantry.control.v1.Theme.logo:type_name -> tenantry.control.v1.Logo
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_tenantry_control_v1_config_proto_init() }
@@ -826,19 +1165,20 @@ func file_tenantry_control_v1_config_proto_init() {
 	}
 	file_tenantry_control_v1_rules_proto_init()
 	file_tenantry_control_v1_config_proto_msgTypes[1].OneofWrappers = []any{}
-	file_tenantry_control_v1_config_proto_msgTypes[2].OneofWrappers = []any{}
-	file_tenantry_control_v1_config_proto_msgTypes[3].OneofWrappers = []any{}
 	file_tenantry_control_v1_config_proto_msgTypes[4].OneofWrappers = []any{}
 	file_tenantry_control_v1_config_proto_msgTypes[5].OneofWrappers = []any{}
 	file_tenantry_control_v1_config_proto_msgTypes[6].OneofWrappers = []any{}
+	file_tenantry_control_v1_config_proto_msgTypes[7].OneofWrappers = []any{}
 	file_tenantry_control_v1_config_proto_msgTypes[8].OneofWrappers = []any{}
+	file_tenantry_control_v1_config_proto_msgTypes[9].OneofWrappers = []any{}
+	file_tenantry_control_v1_config_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tenantry_control_v1_config_proto_rawDesc), len(file_tenantry_control_v1_config_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -258,7 +258,10 @@ type Tenant struct {
 	// The issuer, byte for byte as in tokens and in the discovery document.
 	Issuer string `protobuf:"bytes,33,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	// Every hostname of the tenant, the primary one first.
-	Hosts         []*HostResult `protobuf:"bytes,34,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Hosts []*HostResult `protobuf:"bytes,34,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// What the caller should know of the change, such as clients that a stricter policy refuses; only in answers to calls
+	// that make or change the tenant, also with `validate_only`.
+	Warnings      []*Warning `protobuf:"bytes,35,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -485,6 +488,13 @@ func (x *Tenant) GetIssuer() string {
 func (x *Tenant) GetHosts() []*HostResult {
 	if x != nil {
 		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Tenant) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -1440,7 +1450,7 @@ var File_tenantry_control_v1_tenant_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_tenant_proto_rawDesc = "" +
 	"\n" +
-	" tenantry/control/v1/tenant.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a#google/longrunning/operations.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/api_key.proto\x1a tenantry/control/v1/client.proto\x1a tenantry/control/v1/config.proto\x1a\"tenantry/control/v1/hostname.proto\x1a#tenantry/control/v1/operation.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\x1a\x1etenantry/control/v1/user.proto\"\xc2\x10\n" +
+	" tenantry/control/v1/tenant.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a#google/longrunning/operations.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tenantry/control/v1/api_key.proto\x1a tenantry/control/v1/client.proto\x1a tenantry/control/v1/config.proto\x1a\"tenantry/control/v1/hostname.proto\x1a#tenantry/control/v1/operation.proto\x1a!tenantry/control/v1/options.proto\x1a\x1ftenantry/control/v1/rules.proto\x1a\x1etenantry/control/v1/user.proto\x1a!tenantry/control/v1/warning.proto\"\x81\x11\n" +
 	"\x06Tenant\x12\"\n" +
 	"\x04name\x18\x01 \x01(\tB\x0e\xe0A\b\xbaH\br\x06\xf8ŋ\x92\x02\x01R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12\x17\n" +
@@ -1483,7 +1493,8 @@ const file_tenantry_control_v1_tenant_proto_rawDesc = "" +
 	"\x11struct.max_fields\x12\x16Set at most 64 members\x1a\x11this.size() <= 64R\x10internalMetadata\x12*\n" +
 	"\x0eprimary_domain\x18  \x01(\tB\x03\xe0A\x03R\rprimaryDomain\x12\x1b\n" +
 	"\x06issuer\x18! \x01(\tB\x03\xe0A\x03R\x06issuer\x12:\n" +
-	"\x05hosts\x18\" \x03(\v2\x1f.tenantry.control.v1.HostResultB\x03\xe0A\x03R\x05hosts\x1a>\n" +
+	"\x05hosts\x18\" \x03(\v2\x1f.tenantry.control.v1.HostResultB\x03\xe0A\x03R\x05hosts\x12=\n" +
+	"\bwarnings\x18# \x03(\v2\x1c.tenantry.control.v1.WarningB\x03\xe0A\x03R\bwarnings\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -1671,16 +1682,17 @@ var file_tenantry_control_v1_tenant_proto_goTypes = []any{
 	(*Theme)(nil),                      // 22: tenantry.control.v1.Theme
 	(*structpb.Struct)(nil),            // 23: google.protobuf.Struct
 	(*HostResult)(nil),                 // 24: tenantry.control.v1.HostResult
-	(*HostSpec)(nil),                   // 25: tenantry.control.v1.HostSpec
-	(*ClientSpec)(nil),                 // 26: tenantry.control.v1.ClientSpec
-	(*ApiKeySpec)(nil),                 // 27: tenantry.control.v1.ApiKeySpec
-	(*UserSpec)(nil),                   // 28: tenantry.control.v1.UserSpec
-	(*ClientCredentials)(nil),          // 29: tenantry.control.v1.ClientCredentials
-	(*ApiKeyCredentials)(nil),          // 30: tenantry.control.v1.ApiKeyCredentials
-	(OperationMetadata_Propagation)(0), // 31: tenantry.control.v1.OperationMetadata.Propagation
-	(*fieldmaskpb.FieldMask)(nil),      // 32: google.protobuf.FieldMask
-	(*structpb.Value)(nil),             // 33: google.protobuf.Value
-	(*longrunningpb.Operation)(nil),    // 34: google.longrunning.Operation
+	(*Warning)(nil),                    // 25: tenantry.control.v1.Warning
+	(*HostSpec)(nil),                   // 26: tenantry.control.v1.HostSpec
+	(*ClientSpec)(nil),                 // 27: tenantry.control.v1.ClientSpec
+	(*ApiKeySpec)(nil),                 // 28: tenantry.control.v1.ApiKeySpec
+	(*UserSpec)(nil),                   // 29: tenantry.control.v1.UserSpec
+	(*ClientCredentials)(nil),          // 30: tenantry.control.v1.ClientCredentials
+	(*ApiKeyCredentials)(nil),          // 31: tenantry.control.v1.ApiKeyCredentials
+	(OperationMetadata_Propagation)(0), // 32: tenantry.control.v1.OperationMetadata.Propagation
+	(*fieldmaskpb.FieldMask)(nil),      // 33: google.protobuf.FieldMask
+	(*structpb.Value)(nil),             // 34: google.protobuf.Value
+	(*longrunningpb.Operation)(nil),    // 35: google.longrunning.Operation
 }
 var file_tenantry_control_v1_tenant_proto_depIdxs = []int32{
 	1,  // 0: tenantry.control.v1.Tenant.state:type_name -> tenantry.control.v1.Tenant.State
@@ -1697,47 +1709,48 @@ var file_tenantry_control_v1_tenant_proto_depIdxs = []int32{
 	23, // 11: tenantry.control.v1.Tenant.app_metadata:type_name -> google.protobuf.Struct
 	23, // 12: tenantry.control.v1.Tenant.internal_metadata:type_name -> google.protobuf.Struct
 	24, // 13: tenantry.control.v1.Tenant.hosts:type_name -> tenantry.control.v1.HostResult
-	18, // 14: tenantry.control.v1.ProvisionTenantRequest.parameters:type_name -> tenantry.control.v1.ProvisionTenantRequest.ParametersEntry
-	3,  // 15: tenantry.control.v1.ProvisionTenantRequest.tenant:type_name -> tenantry.control.v1.Tenant
-	25, // 16: tenantry.control.v1.ProvisionTenantRequest.hosts:type_name -> tenantry.control.v1.HostSpec
-	14, // 17: tenantry.control.v1.ProvisionTenantRequest.owner:type_name -> tenantry.control.v1.OwnerSpec
-	26, // 18: tenantry.control.v1.ProvisionTenantRequest.clients:type_name -> tenantry.control.v1.ClientSpec
-	27, // 19: tenantry.control.v1.ProvisionTenantRequest.api_keys:type_name -> tenantry.control.v1.ApiKeySpec
-	28, // 20: tenantry.control.v1.ProvisionTenantRequest.initial_users:type_name -> tenantry.control.v1.UserSpec
-	21, // 21: tenantry.control.v1.ProvisionTenantRequest.overrides:type_name -> tenantry.control.v1.TenantConfig
-	2,  // 22: tenantry.control.v1.ProvisionTenantRequest.wait_for:type_name -> tenantry.control.v1.ProvisionTenantRequest.ProvisionDepth
-	3,  // 23: tenantry.control.v1.ProvisionTenantResponse.tenant:type_name -> tenantry.control.v1.Tenant
-	24, // 24: tenantry.control.v1.ProvisionTenantResponse.hosts:type_name -> tenantry.control.v1.HostResult
-	29, // 25: tenantry.control.v1.ProvisionTenantResponse.clients:type_name -> tenantry.control.v1.ClientCredentials
-	30, // 26: tenantry.control.v1.ProvisionTenantResponse.api_keys:type_name -> tenantry.control.v1.ApiKeyCredentials
-	19, // 27: tenantry.control.v1.ProvisionTenantResponse.urls:type_name -> tenantry.control.v1.ProvisionTenantResponse.UrlsEntry
-	31, // 28: tenantry.control.v1.ProvisionTenantResponse.propagation:type_name -> tenantry.control.v1.OperationMetadata.Propagation
-	3,  // 29: tenantry.control.v1.ListTenantsResponse.tenants:type_name -> tenantry.control.v1.Tenant
-	3,  // 30: tenantry.control.v1.UpdateTenantRequest.tenant:type_name -> tenantry.control.v1.Tenant
-	32, // 31: tenantry.control.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
-	33, // 32: tenantry.control.v1.Tenant.ParametersEntry.value:type_name -> google.protobuf.Value
-	33, // 33: tenantry.control.v1.ProvisionTenantRequest.ParametersEntry.value:type_name -> google.protobuf.Value
-	4,  // 34: tenantry.control.v1.TenantService.ProvisionTenant:input_type -> tenantry.control.v1.ProvisionTenantRequest
-	6,  // 35: tenantry.control.v1.TenantService.GetTenant:input_type -> tenantry.control.v1.GetTenantRequest
-	7,  // 36: tenantry.control.v1.TenantService.ListTenants:input_type -> tenantry.control.v1.ListTenantsRequest
-	9,  // 37: tenantry.control.v1.TenantService.UpdateTenant:input_type -> tenantry.control.v1.UpdateTenantRequest
-	10, // 38: tenantry.control.v1.TenantService.SuspendTenant:input_type -> tenantry.control.v1.SuspendTenantRequest
-	11, // 39: tenantry.control.v1.TenantService.ResumeTenant:input_type -> tenantry.control.v1.ResumeTenantRequest
-	12, // 40: tenantry.control.v1.TenantService.DeleteTenant:input_type -> tenantry.control.v1.DeleteTenantRequest
-	13, // 41: tenantry.control.v1.TenantService.UndeleteTenant:input_type -> tenantry.control.v1.UndeleteTenantRequest
-	34, // 42: tenantry.control.v1.TenantService.ProvisionTenant:output_type -> google.longrunning.Operation
-	3,  // 43: tenantry.control.v1.TenantService.GetTenant:output_type -> tenantry.control.v1.Tenant
-	8,  // 44: tenantry.control.v1.TenantService.ListTenants:output_type -> tenantry.control.v1.ListTenantsResponse
-	3,  // 45: tenantry.control.v1.TenantService.UpdateTenant:output_type -> tenantry.control.v1.Tenant
-	3,  // 46: tenantry.control.v1.TenantService.SuspendTenant:output_type -> tenantry.control.v1.Tenant
-	3,  // 47: tenantry.control.v1.TenantService.ResumeTenant:output_type -> tenantry.control.v1.Tenant
-	3,  // 48: tenantry.control.v1.TenantService.DeleteTenant:output_type -> tenantry.control.v1.Tenant
-	3,  // 49: tenantry.control.v1.TenantService.UndeleteTenant:output_type -> tenantry.control.v1.Tenant
-	42, // [42:50] is the sub-list for method output_type
-	34, // [34:42] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	25, // 14: tenantry.control.v1.Tenant.warnings:type_name -> tenantry.control.v1.Warning
+	18, // 15: tenantry.control.v1.ProvisionTenantRequest.parameters:type_name -> tenantry.control.v1.ProvisionTenantRequest.ParametersEntry
+	3,  // 16: tenantry.control.v1.ProvisionTenantRequest.tenant:type_name -> tenantry.control.v1.Tenant
+	26, // 17: tenantry.control.v1.ProvisionTenantRequest.hosts:type_name -> tenantry.control.v1.HostSpec
+	14, // 18: tenantry.control.v1.ProvisionTenantRequest.owner:type_name -> tenantry.control.v1.OwnerSpec
+	27, // 19: tenantry.control.v1.ProvisionTenantRequest.clients:type_name -> tenantry.control.v1.ClientSpec
+	28, // 20: tenantry.control.v1.ProvisionTenantRequest.api_keys:type_name -> tenantry.control.v1.ApiKeySpec
+	29, // 21: tenantry.control.v1.ProvisionTenantRequest.initial_users:type_name -> tenantry.control.v1.UserSpec
+	21, // 22: tenantry.control.v1.ProvisionTenantRequest.overrides:type_name -> tenantry.control.v1.TenantConfig
+	2,  // 23: tenantry.control.v1.ProvisionTenantRequest.wait_for:type_name -> tenantry.control.v1.ProvisionTenantRequest.ProvisionDepth
+	3,  // 24: tenantry.control.v1.ProvisionTenantResponse.tenant:type_name -> tenantry.control.v1.Tenant
+	24, // 25: tenantry.control.v1.ProvisionTenantResponse.hosts:type_name -> tenantry.control.v1.HostResult
+	30, // 26: tenantry.control.v1.ProvisionTenantResponse.clients:type_name -> tenantry.control.v1.ClientCredentials
+	31, // 27: tenantry.control.v1.ProvisionTenantResponse.api_keys:type_name -> tenantry.control.v1.ApiKeyCredentials
+	19, // 28: tenantry.control.v1.ProvisionTenantResponse.urls:type_name -> tenantry.control.v1.ProvisionTenantResponse.UrlsEntry
+	32, // 29: tenantry.control.v1.ProvisionTenantResponse.propagation:type_name -> tenantry.control.v1.OperationMetadata.Propagation
+	3,  // 30: tenantry.control.v1.ListTenantsResponse.tenants:type_name -> tenantry.control.v1.Tenant
+	3,  // 31: tenantry.control.v1.UpdateTenantRequest.tenant:type_name -> tenantry.control.v1.Tenant
+	33, // 32: tenantry.control.v1.UpdateTenantRequest.update_mask:type_name -> google.protobuf.FieldMask
+	34, // 33: tenantry.control.v1.Tenant.ParametersEntry.value:type_name -> google.protobuf.Value
+	34, // 34: tenantry.control.v1.ProvisionTenantRequest.ParametersEntry.value:type_name -> google.protobuf.Value
+	4,  // 35: tenantry.control.v1.TenantService.ProvisionTenant:input_type -> tenantry.control.v1.ProvisionTenantRequest
+	6,  // 36: tenantry.control.v1.TenantService.GetTenant:input_type -> tenantry.control.v1.GetTenantRequest
+	7,  // 37: tenantry.control.v1.TenantService.ListTenants:input_type -> tenantry.control.v1.ListTenantsRequest
+	9,  // 38: tenantry.control.v1.TenantService.UpdateTenant:input_type -> tenantry.control.v1.UpdateTenantRequest
+	10, // 39: tenantry.control.v1.TenantService.SuspendTenant:input_type -> tenantry.control.v1.SuspendTenantRequest
+	11, // 40: tenantry.control.v1.TenantService.ResumeTenant:input_type -> tenantry.control.v1.ResumeTenantRequest
+	12, // 41: tenantry.control.v1.TenantService.DeleteTenant:input_type -> tenantry.control.v1.DeleteTenantRequest
+	13, // 42: tenantry.control.v1.TenantService.UndeleteTenant:input_type -> tenantry.control.v1.UndeleteTenantRequest
+	35, // 43: tenantry.control.v1.TenantService.ProvisionTenant:output_type -> google.longrunning.Operation
+	3,  // 44: tenantry.control.v1.TenantService.GetTenant:output_type -> tenantry.control.v1.Tenant
+	8,  // 45: tenantry.control.v1.TenantService.ListTenants:output_type -> tenantry.control.v1.ListTenantsResponse
+	3,  // 46: tenantry.control.v1.TenantService.UpdateTenant:output_type -> tenantry.control.v1.Tenant
+	3,  // 47: tenantry.control.v1.TenantService.SuspendTenant:output_type -> tenantry.control.v1.Tenant
+	3,  // 48: tenantry.control.v1.TenantService.ResumeTenant:output_type -> tenantry.control.v1.Tenant
+	3,  // 49: tenantry.control.v1.TenantService.DeleteTenant:output_type -> tenantry.control.v1.Tenant
+	3,  // 50: tenantry.control.v1.TenantService.UndeleteTenant:output_type -> tenantry.control.v1.Tenant
+	43, // [43:51] is the sub-list for method output_type
+	35, // [35:43] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_tenantry_control_v1_tenant_proto_init() }
@@ -1753,6 +1766,7 @@ func file_tenantry_control_v1_tenant_proto_init() {
 	file_tenantry_control_v1_options_proto_init()
 	file_tenantry_control_v1_rules_proto_init()
 	file_tenantry_control_v1_user_proto_init()
+	file_tenantry_control_v1_warning_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
