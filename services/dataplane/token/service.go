@@ -73,6 +73,7 @@ func build(p parts) (*Service, error) {
 		web.Route{Path: "/.well-known/oauth-authorization-server", Get: s.metadata, CORS: web.AnyOrigin},
 		web.Route{Path: "/.well-known/jwks.json", Get: s.jwks, CORS: web.AnyOrigin},
 		web.Route{Path: "/oauth2/token", Post: s.token, CORS: web.TenantOrigins},
+		web.Route{Path: oauth2.PathDeviceAuthorization, Post: s.deviceAuthorization, CORS: web.TenantOrigins},
 		web.Route{Path: "/oauth2/introspect", Post: s.introspect, CORS: web.TenantOrigins},
 		web.Route{Path: "/oauth2/revoke", Post: s.revoke, CORS: web.TenantOrigins},
 		web.Route{Path: "/oauth2/userinfo", Get: s.userinfo, Post: s.userinfo, CORS: web.TenantOrigins},

@@ -79,6 +79,8 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) 
 		err = s.redeemCode(r.Context(), x, &out)
 	case oauth2.GrantRefreshToken:
 		err = s.redeemRefreshToken(r.Context(), x, &out)
+	case oauth2.GrantDeviceCode:
+		err = s.redeemDeviceCode(r.Context(), x, &out)
 	default:
 		err = oauth2.UnsupportedGrantType()
 	}
