@@ -169,6 +169,8 @@ type provider struct {
 	suite   *e2etest.Suite
 	// dynamic says that clients register themselves.
 	dynamic bool
+	// fapi is the variant of a FAPI 2.0 plan.
+	fapi fapi2
 }
 
 // briefLife is how long codes and pushed requests live where modules wait for their end: long enough for a busy machine to use them.

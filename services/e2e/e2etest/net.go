@@ -71,3 +71,17 @@ func HTTPClient() *http.Client {
 }
 
 var shared = Transport()
+
+// DialTLS opens a connection to a host and port with a TLS configuration of the caller's, which gets the tests' authority.
+func DialTLS(ctx context.Context, address string, cfg *tls.Config) (*tls.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ServerName, cfg.RootCAs = host, certificates().pool()
+	conn, err := (&tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second}, Config: cfg}).DialContext(ctx, "tcp", loopback(address))
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*tls.Conn), nil //nolint:forcetypeassert // tls.Dialer has no other
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"math/big"
 	"net"
@@ -107,4 +108,17 @@ func ClientCertificate(t testing.TB, subject pkix.Name, selfSigned bool) *tls.Ce
 		t.Fatal(err)
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// CertificateJWK is the public key of a certificate as a JWK with `x5c`, as a client registers a self-signed one (RFC 8705 section 2.2.2).
+func CertificateJWK(t testing.TB, cert *tls.Certificate) map[string]any {
+	t.Helper()
+	private, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		t.Fatalf("a key of type %T", cert.PrivateKey)
+	}
+	k := &Key{Alg: "ES256", private: private}
+	jwk := k.Bare()
+	jwk["kid"], jwk["x5c"] = k.Thumbprint(), []any{base64.StdEncoding.EncodeToString(cert.Certificate[0])}
+	return jwk
 }
