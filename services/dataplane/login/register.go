@@ -48,6 +48,7 @@ func (s *Service) registerView(w http.ResponseWriter, r *http.Request, q *web.Re
 	v := s.view(w, r, q, at.request, at.client)
 	v.Step, v.LoginURL = v.T("register.step"), at.to(pathLogin)
 	v.offerLanguages(at.handle)
+	v.keepOnward(at.onward)
 	s.withForm(w, r, q, v, true)
 	return v
 }

@@ -36,6 +36,7 @@ type visit struct {
 	request *oidc.AuthorizationRequest // nil for a page that was opened by itself
 	client  *oauth2.Client
 	handle  string // the sealed request as it came, empty without
+	onward  onward // where a login without a request goes on to
 }
 
 // visit reads the sealed request of a page. The errors are those of fault.
@@ -46,7 +47,7 @@ func (s *Service) visit(r *http.Request, q *web.Request) (visit, error) {
 	}
 	handle := params.Get(paramSealed)
 	if handle == "" {
-		return visit{}, nil
+		return visit{onward: s.onward(q, params.Get(paramOnward))}, nil
 	}
 	p, err := s.unseal(q.Tenant, handle)
 	if err != nil {
@@ -73,19 +74,25 @@ func (v visit) stale(q *web.Request) bool { return v.handle != "" && v.pending.e
 
 // to is another page of ours for the same request.
 func (v visit) to(path string) string {
-	if v.handle == "" {
-		return path
+	switch {
+	case v.handle != "":
+		return path + "?" + paramSealed + "=" + v.handle
+	case v.onward.sealed != "":
+		return path + "?" + paramOnward + "=" + v.onward.sealed
 	}
-	return path + "?" + paramSealed + "=" + v.handle
+	return path
 }
 
 // next is where a page goes when it has done its part: back to the authorization endpoint, which decides, or, without a request,
-// to the account page.
+// to the page of ours that wanted the login, or the account page.
 func (v visit) next() string {
-	if v.handle == "" {
-		return pathAccount
+	switch {
+	case v.handle != "":
+		return v.to(oidc.PathAuthorize)
+	case v.onward.path != "":
+		return v.onward.path
 	}
-	return v.to(oidc.PathAuthorize)
+	return pathAccount
 }
 
 // loginForm is GET /login. It asks no database, so that it shows also while that is away.
@@ -115,6 +122,7 @@ func (s *Service) loginView(w http.ResponseWriter, r *http.Request, q *web.Reque
 		v.RegisterURL = at.to(oidc.PathRegister)
 	}
 	v.offerLanguages(at.handle)
+	v.keepOnward(at.onward)
 	s.withForm(w, r, q, v, true)
 	return v
 }
