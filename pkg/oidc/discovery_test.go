@@ -34,6 +34,43 @@ func TestBuildMetadata(t *testing.T) {
 	}
 }
 
+// TestMetadataByProfile: what a profile forbids is not offered, and everything else that the policy allows is.
+func TestMetadataByProfile(t *testing.T) {
+	for profile, file := range map[oauth2.Profile]string{
+		oauth2.ProfileBaseline: "discovery_baseline.json", oauth2.ProfileOAuth21: "discovery_oauth21.json",
+		oauth2.ProfileFAPI2: "discovery_fapi2.json", oauth2.ProfileFAPI2MessageSigning: "discovery_fapi2_message_signing.json",
+	} {
+		in := MetadataInput{
+			Issuer: issuer, Profile: profile, IDTokenAlgs: []string{"ES256", "RS256"}, SigningAlgs: []string{"ES256", "RS256", "PS256"},
+			ResponseTypes: ResponseTypes(), Pairwise: true, ClientRegistration: true, ClientDocuments: true, DetailTypes: []string{"payment"},
+			SessionManagement: true, RegistrationOpen: true,
+		}
+		b := BuildMetadata(in)
+		golden(t, file, b)
+		m := NewMetadata(in)
+		for name, list := range map[string][]string{
+			"id_token": m.IDTokenSigningAlgValuesSupported, "dpop": m.DPoPSigningAlgValuesSupported, "request": m.RequestObjectSigningAlgValuesSupported,
+			"userinfo": m.UserInfoSigningAlgValuesSupported, "jarm": m.AuthorizationSigningAlgValuesSupported,
+		} {
+			if slices.ContainsFunc(list, func(alg string) bool { return !profile.AllowsAlg(alg) }) || len(list) == 0 {
+				t.Errorf("%s: %s algorithms %q", profile, name, list)
+			}
+		}
+		if slices.ContainsFunc(m.TokenEndpointAuthMethodsSupported, func(method string) bool { return !profile.AllowsAuthMethod(method) }) {
+			t.Errorf("%s: methods %q", profile, m.TokenEndpointAuthMethodsSupported)
+		}
+		if tokens := len(m.ResponseTypesSupported) > 1; tokens != profile.AllowsTokenResponses() || tokens != slices.Contains(m.GrantTypesSupported, "implicit") {
+			t.Errorf("%s: response types %q, grants %q", profile, m.ResponseTypesSupported, m.GrantTypesSupported)
+		}
+		if m.RequirePushedAuthorizationRequests != profile.RequiresPAR() || m.RequireSignedRequestObject != profile.RequiresSignedRequest() {
+			t.Errorf("%s: PAR %v, signed %v", profile, m.RequirePushedAuthorizationRequests, m.RequireSignedRequestObject)
+		}
+		if plain := slices.Contains(m.ResponseModesSupported, "query"); plain == profile.RequiresSignedResponse() {
+			t.Errorf("%s: modes %q", profile, m.ResponseModesSupported)
+		}
+	}
+}
+
 // What the conformance suite's discovery module looks at (OpenID Connect Discovery section 3).
 func TestDiscoveryEndpointVerification(t *testing.T) {
 	for _, iss := range []string{issuer, issuer + "/", "http://hooli.localhost:8080"} {
@@ -60,9 +97,9 @@ func TestDiscoveryEndpointVerification(t *testing.T) {
 				t.Errorf("%s is missing", required)
 			}
 		}
-		// Absent means true for this one.
-		if m["request_uri_parameter_supported"] != false {
-			t.Error("request_uri_parameter_supported is not false")
+		// Absent would mean false for the first and true for the second.
+		if m["request_parameter_supported"] != true || m["request_uri_parameter_supported"] != true || m["require_request_uri_registration"] != true {
+			t.Error("request objects are not told of")
 		}
 	}
 }

@@ -15,9 +15,17 @@ func (t *Tenant) Metadata() []byte {
 	if b := t.metadata.Load(); b != nil {
 		return *b
 	}
-	b := oidc.BuildMetadata(oidc.MetadataInput{
-		Issuer: t.Issuer, IDTokenAlgs: t.idTokenAlgs(), RegistrationOpen: t.Policy.RegistrationEnabled,
-	})
+	wanted, all := t.signingAlgs()
+	p := t.Policy
+	in := oidc.MetadataInput{
+		Issuer: t.Issuer, Profile: p.Profile, IDTokenAlgs: wanted, SigningAlgs: all, RegistrationOpen: p.RegistrationEnabled,
+		ResponseTypes: p.ResponseTypes, Pairwise: len(t.PairwiseSalt) > 0, ClientDocuments: p.ClientIDMetadataDocuments,
+		ClientRegistration: p.DynamicRegistration != "" && p.DynamicRegistration != RegistrationOff, SessionManagement: p.SessionManagement,
+	}
+	for _, d := range p.DetailTypes {
+		in.DetailTypes = append(in.DetailTypes, d.Type)
+	}
+	b := oidc.BuildMetadata(in)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if done := t.metadata.Load(); done != nil {
@@ -28,20 +36,19 @@ func (t *Tenant) Metadata() []byte {
 	return b
 }
 
-// idTokenAlgs are the algorithms of the policy for which the tenant has an active key; those of all its active keys when there is
-// none, since a document without any would be invalid.
-func (t *Tenant) idTokenAlgs() []string {
-	var wanted, all []string
+// signingAlgs are the algorithms for which the tenant has an active key: those that the policy has for ID tokens, or all when there is
+// none of them, since a document without any would be invalid; and all.
+func (t *Tenant) signingAlgs() (idToken, all []string) {
 	for _, k := range t.Keys.docs() {
 		if alg := k.GetAlgorithm(); k.GetState() == snapshotv1.SigningKeyState_SIGNING_KEY_STATE_ACTIVE && !slices.Contains(all, alg) {
 			all = append(all, alg)
 			if slices.Contains(t.Policy.IDTokenAlgs, alg) {
-				wanted = append(wanted, alg)
+				idToken = append(idToken, alg)
 			}
 		}
 	}
-	if wanted == nil {
-		return all
+	if idToken == nil {
+		return all, all
 	}
-	return wanted
+	return idToken, all
 }
