@@ -55,6 +55,9 @@ type TLSConfig struct {
 	KeyFile Path `yaml:"key_file"`
 	// ClientCAFile holds the certificates of those who issue client certificates; with it every client must show one.
 	ClientCAFile Path `yaml:"client_ca_file"`
+	// RequestClientCert asks clients for a certificate and takes any, or none: who may do what with it is decided by what is served
+	// (OAuth mTLS, RFC 8705). Browsers with certificates ask their users which one to show.
+	RequestClientCert bool `yaml:"request_client_cert"`
 }
 
 // Validate implements [Validator].
@@ -64,6 +67,9 @@ func (c *TLSConfig) Validate(k *Check) {
 	}
 	if c.ClientCAFile != "" && c.CertFile == "" {
 		k.Fail("client_ca_file", "has no use without cert_file")
+	}
+	if c.RequestClientCert && (c.CertFile == "" || c.ClientCAFile != "") {
+		k.Fail("request_client_cert", "needs cert_file and goes without client_ca_file, with which every client must show one")
 	}
 }
 
@@ -79,7 +85,10 @@ func (c *TLSConfig) serverConfig(protocols ...string) (*tls.Config, error) {
 	if _, err := files.get(nil); err != nil {
 		return nil, err
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get, NextProtos: protocols}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: cipherSuites, GetCertificate: files.get, NextProtos: protocols}
+	if c.RequestClientCert {
+		cfg.ClientAuth = tls.RequestClientCert
+	}
 	if c.ClientCAFile != "" {
 		pool, err := certPool(c.ClientCAFile)
 		if err != nil {
@@ -88,6 +97,12 @@ func (c *TLSConfig) serverConfig(protocols ...string) (*tls.Config, error) {
 		cfg.ClientCAs, cfg.ClientAuth = pool, tls.RequireAndVerifyClientCert
 	}
 	return cfg, nil
+}
+
+// cipherSuites are those of TLS 1.2 that BCP 195 recommends and FAPI 2.0 permits (section 5.2.1). TLS 1.3 has good ones only.
+var cipherSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 }
 
 // certificateFiles is a certificate that follows its files.

@@ -29,7 +29,7 @@ func DenyOrigin(h http.Header) {
 var (
 	anyOrigin   = []string{"*"}
 	corsHeaders = []string{"Authorization, Content-Type, DPoP, Tenantry-Config-Version"}
-	corsExpose  = []string{"WWW-Authenticate, Retry-After, X-Request-Id"}
+	corsExpose  = []string{"WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce"}
 	corsMaxAge  = []string{"600"}
 )
 

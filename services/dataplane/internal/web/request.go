@@ -4,6 +4,7 @@ package web
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
 	"log/slog"
 	"net/http"
@@ -29,6 +30,12 @@ type Request struct {
 	ClientIP netip.Addr
 	// Scheme is "https" or "http", as seen by the outermost trusted proxy.
 	Scheme string
+	// Host is the host of the request, with its port, as seen by the outermost trusted proxy.
+	Host string
+	// ClientCertificate is the certificate that the caller has proven to have the key of, by TLS with us or with a trusted proxy; nil
+	// for none. Nobody has checked who issued it. ClientChain is what came with it.
+	ClientCertificate *x509.Certificate
+	ClientChain       []*x509.Certificate
 	// Start is when the request arrived; endpoints use it as their "now", so that one request sees one time.
 	Start time.Time
 	// Rest is what follows the mounted path of a prefix route, for example the token of /invite/….

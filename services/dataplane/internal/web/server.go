@@ -31,6 +31,9 @@ type Config struct {
 	Service string
 	// TrustedProxies are the networks whose X-Forwarded-* headers are believed; empty believes nobody.
 	TrustedProxies []netip.Prefix
+	// ClientCertHeader is the field in which trusted proxies pass on the client certificate of their caller: Client-Cert (RFC 9440) or one
+	// of the proxy's own. Empty: they pass on none. The proxy must remove the field from what its callers send.
+	ClientCertHeader string
 	// Tenants finds tenants. Required.
 	Tenants Tenants
 	// Logger receives one event per request and the chain of every unexpected error. Required.
@@ -91,6 +94,8 @@ type Server struct {
 	missing  *route
 	unknown  *route
 	now      func() time.Time
+
+	certHeader string // in canonical form
 }
 
 // NewServer makes a Server with no endpoints.
@@ -108,6 +113,7 @@ func NewServer(cfg Config) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	s.certHeader = http.CanonicalHeaderKey(cfg.ClientCertHeader)
 	s.missing, s.unknown = s.route(Route{Path: "(none)"}), s.route(Route{Path: "(unknown host)"})
 	return s, nil
 }
@@ -178,7 +184,8 @@ func (s *Server) find(path string) *route {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	from := s.proxies.seen(r)
-	q := &Request{Start: s.now(), ClientIP: from.addr, Scheme: from.scheme, route: s.missing}
+	q := &Request{Start: s.now(), ClientIP: from.addr, Scheme: from.scheme, Host: from.host, route: s.missing}
+	s.certificate(q, r, from.trusted)
 	q.out.ResponseWriter = w
 	if from.trusted {
 		if v := last(r.Header["X-Request-Id"]); inboundRequestID(v) {
