@@ -138,6 +138,9 @@ var neighbour = map[string]struct {
 	"NoteClient": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
 		return s.NoteClient(ctx, me, w.session.ID, w.client, noon)
 	}},
+	"AskByMail": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
+		return s.AskByMail(ctx, me, w.user.ID, "request")
+	}},
 	"EndSession": {attack: func(ctx context.Context, s *identity.Store, me identity.TenantRef, w *world) error {
 		_, err := s.EndSession(ctx, me, at(noon), w.session.ID)
 		return err

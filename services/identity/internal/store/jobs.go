@@ -22,7 +22,7 @@ const MailQueue = "mail"
 const LogoutQueue = "logout"
 
 // jobKinds are the kinds of jobs that belong to one tenant each.
-var jobKinds = []string{InvitationMail{}.Kind(), BackchannelLogout{}.Kind()}
+var jobKinds = []string{InvitationMail{}.Kind(), BackchannelLogout{}.Kind(), BackchannelMail{}.Kind()}
 
 // mailAttempts with River's back-off spans about a day of a mail server's absence.
 const mailAttempts = 12
