@@ -24,10 +24,13 @@ var pageScript []byte
 const pathAssets = "/assets/"
 
 // assets are the addresses of the files that all tenants share. A digest is part of each, so that browsers may keep them for ever.
-type assets struct{ style, script string }
+type assets struct{ style, script, checkSession string }
 
 func newAssets() assets {
-	return assets{style: assetPath("style", styleSheet, "css"), script: assetPath("page", pageScript, "js")}
+	return assets{
+		style: assetPath("style", styleSheet, "css"), script: assetPath("page", pageScript, "js"),
+		checkSession: assetPath("check_session", checkSessionScript, "js"),
+	}
 }
 
 func assetPath(name string, data []byte, suffix string) string {
@@ -57,6 +60,8 @@ func (s *Service) asset(w http.ResponseWriter, r *http.Request, q *web.Request) 
 		path, media, data = s.assets.style, "text/css; charset=utf-8", styleSheet
 	case name == "page":
 		path, media, data = s.assets.script, "text/javascript; charset=utf-8", pageScript
+	case name == "check_session" && q.Tenant.Policy.SessionManagement:
+		path, media, data = s.assets.checkSession, "text/javascript; charset=utf-8", checkSessionScript
 	case name == "logo" && logo != nil && logoTypes[logo.MediaType] != "":
 		path, media, data = logoPath(logo), logo.MediaType, logo.Data
 	default:

@@ -81,6 +81,7 @@ func (s *Service) advance(w http.ResponseWriter, r *http.Request, q *web.Request
 	if err != nil {
 		return s.fault(w, r, q, s.away(req, err))
 	}
+	s.setBrowserState(w, r, q, who)
 	step, err := oidc.Next(req, client, who.state(), consent, q.Start)
 	q.Note(slog.String("step", step.String()))
 	switch step {
@@ -95,6 +96,11 @@ func (s *Service) advance(w http.ResponseWriter, r *http.Request, q *web.Request
 	case oidc.StepConsent:
 		return redirect(w, s.step(pathConsent, q, p))
 	case oidc.StepIssue:
+		if err := s.noteClient(r.Context(), q, client, who.session.ID); errors.Is(err, identity.ErrNotFound) {
+			return redirect(w, s.step(oidc.PathAuthorize, q, p)) // the session has just ended: decide again
+		} else if err != nil {
+			return s.fault(w, r, q, s.away(req, err))
+		}
 		return s.issue(w, r, q, req, who)
 	default:
 		return s.fault(w, r, q, err)
@@ -134,7 +140,7 @@ func (s *Service) issue(w http.ResponseWriter, r *http.Request, q *web.Request, 
 	if err != nil {
 		return s.fault(w, r, q, s.away(req, err))
 	}
-	return s.respond(w, r, q, req.Respond(code))
+	return s.respond(w, r, q, s.withSessionState(q, req.ClientID, who, req.Respond(code)))
 }
 
 // userClaims are a user's standard claims for an ID token that was asked to carry some.

@@ -18,6 +18,7 @@ import (
 	"github.com/tenantry/tenantry/services/dataplane/internal/signer"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // Config is the login service's part of its configuration file.
@@ -46,6 +47,8 @@ type Config struct {
 	Passwords PasswordConfig `yaml:"passwords"`
 	// Signer is the token service's internal listener: this service holds no signing key.
 	Signer signer.Config `yaml:"signer"`
+	// Outbound is how addresses that others have written are reached: clients that are told of logouts, and what else they register.
+	Outbound outbound.Config `yaml:"outbound"`
 	// Mail says how mails are sent.
 	Mail MailConfig `yaml:"mail"`
 	// Timeout bounds one call of a dependency. Default 2 s.
@@ -202,6 +205,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 		timeout: time.Duration(cfg.Timeout), passwordTimeout: time.Duration(cfg.Passwords.Timeout),
 		web: web.Config{Logger: deps.Logger, Metrics: deps.Metrics, Now: deps.Now},
 	}
+	if p.outbound, err = outbound.New(cfg.Outbound, outbound.Options{Now: deps.Now}); err != nil {
+		return nil, fmt.Errorf("login: outbound: %w", err)
+	}
+	life.ends(p.outbound.Close)
 	for _, text := range cfg.TrustedProxies {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
+	"github.com/tenantry/tenantry/services/identity"
 )
 
 // logoutParams are the parameters of a logout request (RP-Initiated Logout section 2).
@@ -158,23 +159,25 @@ func (s *Service) logoutPost(w http.ResponseWriter, r *http.Request, q *web.Requ
 
 // finishLogout ends the session and goes where the client asked, or says that it is done.
 func (s *Service) finishLogout(w http.ResponseWriter, r *http.Request, q *web.Request, who login, outcome oidc.Logout, req oidc.LogoutRequest) error {
+	var known []identity.SessionClient
 	if who.present {
-		if err := s.end(r, q, who); err != nil {
+		var err error
+		if known, err = s.end(r, q, who); err != nil {
 			return err
 		}
 		q.Note(slog.Bool("logged_out", true))
 	}
 	setCookie(w, q.Tenant, cookieSession, "", -1)
+	s.setBrowserState(w, r, q, login{})
+	if list, origins := frames(q, known); len(list) > 0 {
+		return s.showFrames(w, r, q, list, origins, outcome, req)
+	}
 	if outcome.RedirectURI != "" {
 		return redirect(w, outcome.RedirectURI)
 	}
 	if r.Method == http.MethodPost {
 		// The page is shown by a GET, so that Reload does not send the form again.
-		location := oidc.PathLogout
-		if outcome.Client != nil {
-			location += "?" + oauth2.ParamClientID + "=" + outcome.Client.ID
-		}
-		return redirect(w, location)
+		return redirect(w, loggedOutPage(outcome))
 	}
 	v := s.view(w, r, q, &oidc.AuthorizationRequest{UILocales: req.UILocales}, outcome.Client)
 	v.Step, v.Heading = v.T("logout.step"), v.T("logout.done")

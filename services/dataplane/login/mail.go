@@ -11,7 +11,6 @@ import (
 	"html/template"
 	"log/slog"
 	"strings"
-	"sync"
 	texttemplate "text/template"
 	"time"
 
@@ -47,10 +46,6 @@ type mailer struct {
 	html     *template.Template
 	log      *slog.Logger
 	now      func() time.Time
-
-	mu     sync.Mutex
-	cancel context.CancelFunc
-	done   chan struct{}
 }
 
 func newMailer(cfg MailConfig, tenants Tenants, users Identity, log *slog.Logger, now func() time.Time) (*mailer, error) {
@@ -170,74 +165,14 @@ func (m *mailer) invitationLetter(t *snapshot.Tenant, i identity.Invitation, tok
 // oneLine keeps a name from ending a header line or a line of text.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// start begins to work the jobs, as soon as their database answers.
-func (m *mailer) start() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.cancel != nil {
-		return
-	}
-	var ctx context.Context
-	ctx, m.cancel = context.WithCancel(context.Background())
-	m.done = make(chan struct{})
-	go m.run(ctx, m.done)
-}
-
-// retryJobs is the pause between attempts to reach the database.
-const retryJobs = 2 * time.Second
-
-func (m *mailer) run(ctx context.Context, done chan struct{}) {
-	defer close(done)
-	for {
-		jobs, err := m.begin(ctx)
-		if err == nil {
-			<-ctx.Done()
-			// Mails under way are ended by the server's timeout at the latest.
-			stop, cancel := context.WithTimeout(context.Background(), m.timeout()+time.Second)
-			defer cancel()
-			if err := jobs.Stop(stop); err != nil {
-				m.log.WarnContext(stop, "mail jobs did not end in time", slog.String("cause", err.Error()))
-			}
-			return
-		}
-		m.log.WarnContext(ctx, "mail jobs wait for the identity database", slog.String("cause", err.Error()))
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(retryJobs):
-		}
-	}
-}
-
-func (m *mailer) begin(ctx context.Context) (*identity.Jobs, error) {
-	workers := river.NewWorkers()
-	river.AddWorker(workers, &invitations{m: m})
+// join makes the process work mail jobs.
+func (m *mailer) join(j *jobs) {
+	river.AddWorker(j.workers, &invitations{m: m})
 	n := m.cfg.Workers
 	if n <= 0 {
 		n = 4
 	}
-	jobs, err := m.identity.NewJobs(identity.JobsConfig{
-		Workers: workers, Queues: map[string]int{identity.MailQueue: n}, Timeout: m.timeout() + 10*time.Second, Logger: m.log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return jobs, jobs.Start(ctx)
-}
-
-// stop ends the work. It may be called twice, and without start.
-func (m *mailer) stop(ctx context.Context) {
-	m.mu.Lock()
-	cancel, done := m.cancel, m.done
-	m.mu.Unlock()
-	if cancel == nil {
-		return
-	}
-	cancel()
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
+	j.queue(identity.MailQueue, n, m.timeout())
 }
 
 func (m *mailer) timeout() time.Duration {

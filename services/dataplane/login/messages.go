@@ -112,6 +112,7 @@ var english = catalogue{ //nolint:gosec // G101: texts about passwords, not pass
 	"logout.stay":    "Stay signed in",
 	"logout.done":    "You are signed out",
 	"logout.done.2":  "This browser is no longer signed in to {tenant}. Other applications may keep you signed in until you sign out there.",
+	"logout.frames":  "Other applications that you used here are signing you out as well. You go on in a moment.",
 	"logout.again":   "Sign in again",
 	"logout.back_to": "Back to {app}",
 
@@ -240,6 +241,7 @@ var german = catalogue{ //nolint:gosec // G101: as above
 	"logout.stay":    "Angemeldet bleiben",
 	"logout.done":    "Sie sind abgemeldet",
 	"logout.done.2":  "Dieser Browser ist nicht mehr bei {tenant} angemeldet. Andere Anwendungen behalten Sie womöglich angemeldet, bis Sie sich dort abmelden.",
+	"logout.frames":  "Auch andere Anwendungen, die Sie hier benutzt haben, melden Sie jetzt ab. Gleich geht es weiter.",
 	"logout.again":   "Wieder anmelden",
 	"logout.back_to": "Zurück zu {app}",
 

@@ -26,7 +26,7 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each is a file that fills the layout's "main".
-var pageNames = []string{"login", "register", "consent", "logout", "invite", "account", "message", "form_post"}
+var pageNames = []string{"login", "register", "consent", "logout", "invite", "account", "message", "form_post", "frontchannel"}
 
 // parsePages parses the templates. An error is a mistake in them.
 func parsePages() (map[string]*template.Template, error) {
@@ -103,6 +103,8 @@ type view struct {
 	Paragraphs      []string
 	Code, RequestID string
 	Links           []link
+	Frames          []frame
+	frames          []string // origins of Frames
 	Action          template.URL
 	Fields          [][2]string
 	focus           string
@@ -235,6 +237,9 @@ func (v *view) policy() string {
 	p := "default-src 'none'; style-src 'self' 'nonce-" + v.Nonce + "'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 	if v.Script != "" {
 		p += "; script-src 'nonce-" + v.Nonce + "'"
+	}
+	if len(v.frames) > 0 {
+		p += "; frame-src " + strings.Join(v.frames, " ")
 	}
 	if !v.leaves {
 		p += "; form-action 'self'"

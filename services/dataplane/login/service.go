@@ -5,11 +5,14 @@ package login
 import (
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/riverqueue/river"
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oidc"
@@ -19,6 +22,7 @@ import (
 	"github.com/tenantry/tenantry/services/dataplane/internal/signer"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // Identity is what the service needs of the user store; *identity.Store is the one that services use.
@@ -31,6 +35,7 @@ type Identity interface {
 	EndSession(ctx context.Context, ref identity.TenantRef, op identity.Op, session id.Session) (identity.Ended, error)
 	Consent(ctx context.Context, ref identity.TenantRef, user id.User, client id.Client) (identity.Consent, error)
 	GrantConsent(ctx context.Context, ref identity.TenantRef, op identity.Op, user id.User, client id.Client, scopes []string) (identity.Consent, error)
+	NoteClient(ctx context.Context, ref identity.TenantRef, session id.Session, client id.Client, now time.Time) error
 	Invitation(ctx context.Context, ref identity.TenantRef, token string, now time.Time) (identity.Invitation, error)
 	AcceptInvitation(ctx context.Context, ref identity.TenantRef, op identity.Op, token, password, name string, policy identity.PasswordPolicy) (identity.User, identity.Ended, error)
 	IssueInvitationToken(ctx context.Context, ref identity.TenantRef, invitation id.Invitation, now time.Time) (identity.Invitation, string, error)
@@ -57,7 +62,7 @@ type Service struct {
 	crossOrigin     *http.CrossOriginProtection
 	pages           map[string]*template.Template
 	assets          assets
-	mails           *mailer // nil: mails are sent by other processes
+	jobs            *jobs
 	upkeep          *upkeep
 	log             *slog.Logger
 	timeout         time.Duration // of one call of a dependency
@@ -73,6 +78,7 @@ type parts struct {
 	grants                   *grant.Store
 	keyring                  *secret.Keyring
 	signer                   signer.Signer
+	outbound                 *outbound.Client
 	mail                     MailConfig
 	timeout, passwordTimeout time.Duration
 }
@@ -85,6 +91,12 @@ const (
 func build(p parts) (*Service, error) {
 	if p.tenants == nil || p.identity == nil || p.grants == nil || p.keyring == nil || p.signer == nil {
 		return nil, errors.New("login: tenants, identity, grants, keyring and signer are required")
+	}
+	if p.outbound == nil {
+		var err error
+		if p.outbound, err = outbound.New(outbound.Config{}, outbound.Options{Now: p.web.Now}); err != nil {
+			return nil, fmt.Errorf("login: %w", err)
+		}
 	}
 	pages, err := parsePages()
 	if err != nil {
@@ -104,11 +116,18 @@ func build(p parts) (*Service, error) {
 	if s.upkeep.now == nil {
 		s.upkeep.now = time.Now
 	}
-	if p.mail.Host != "" {
-		if s.mails, err = newMailer(p.mail, p.tenants, p.identity, p.web.Logger, p.web.Now); err != nil {
+	s.jobs = newJobs(p.identity, s.log)
+	if p.mail.Host != "" { // else mails are sent by other processes
+		mails, err := newMailer(p.mail, p.tenants, p.identity, p.web.Logger, p.web.Now)
+		if err != nil {
 			return nil, err
 		}
+		mails.join(s.jobs)
 	}
+	river.AddWorker(s.jobs.workers, &backchannel{
+		tenants: p.tenants, signer: p.signer, outbound: p.outbound, log: s.log, now: s.upkeep.now,
+	})
+	s.jobs.queue(identity.LogoutQueue, logoutWorkers, logoutTimeout)
 	p.web.Service, p.web.Tenants, p.web.Render = "login", p.tenants, s.renderError
 	if s.web, err = web.NewServer(p.web); err != nil {
 		return nil, err
@@ -118,6 +137,7 @@ func build(p parts) (*Service, error) {
 		web.Route{Path: pathAssets + "…", Get: s.asset},
 		web.Route{Path: oidc.PathAuthorize, Get: readOnly(s.authorize), Post: s.authorizePost},
 		web.Route{Path: oidc.PathRegister, Get: s.registerForm, Post: s.registerSubmit},
+		web.Route{Path: oidc.PathCheckSession, Get: s.checkSession},
 		web.Route{Path: oidc.PathLogout, Get: readOnly(s.logout), Post: s.logoutPost},
 		web.Route{Path: pathLogin, Get: s.loginForm, Post: s.loginSubmit},
 		web.Route{Path: pathConsent, Get: s.consentForm, Post: s.consentSubmit},
@@ -159,23 +179,19 @@ func (s *Service) Routes() []Endpoint {
 	return all
 }
 
-// Start begins background work: following the configuration and revocations, and sending mails. It returns at once, also while databases are away.
+// Start begins background work: following the configuration and revocations, sending mails, and telling clients of logouts. It returns at once, also while databases are away.
 func (s *Service) Start() {
 	for _, f := range s.life.start {
 		f()
 	}
 	s.life.start = nil
 	s.upkeep.start()
-	if s.mails != nil {
-		s.mails.start()
-	}
+	s.jobs.start()
 }
 
-// Stop ends background work, mails under way within ctx, and closes what New opened. Requests must have ended. It may be called twice.
+// Stop ends background work, jobs under way within ctx, and closes what New opened. Requests must have ended. It may be called twice.
 func (s *Service) Stop(ctx context.Context) {
-	if s.mails != nil {
-		s.mails.stop(ctx)
-	}
+	s.jobs.stop(ctx)
 	s.upkeep.end()
 	s.life.close()
 }

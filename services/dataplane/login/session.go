@@ -124,14 +124,14 @@ func (s *Service) logIn(w http.ResponseWriter, r *http.Request, q *web.Request, 
 	}
 	n := identity.NewSession{
 		User: user.ID, AuthTime: q.Start, AMR: []string{methodPassword}, ACR: oidc.ACRForAMR([]string{methodPassword}),
-		Life: q.Tenant.Policy.SessionAbsoluteTTL,
+		Life: q.Tenant.Policy.SessionAbsoluteTTL, Idle: q.Tenant.Policy.SessionIdleTTL,
 	}
 	session, token, err := s.newSession(r, q, before, n)
 	if err != nil {
 		return unavailable(err)
 	}
 	if before.present && before.user.ID != user.ID {
-		if err := s.end(r, q, before); err != nil {
+		if _, err := s.end(r, q, before); err != nil {
 			return err
 		}
 	}
@@ -155,16 +155,17 @@ func (s *Service) newSession(r *http.Request, q *web.Request, before login, n id
 	return s.identity.CreateSession(ctx, ref(q.Tenant), by, n)
 }
 
-// end ends a session in the database and marks what ended with it. That there is none any more is as good.
-func (s *Service) end(r *http.Request, q *web.Request, l login) error {
+// end ends a session in the database and marks what ended with it; it answers the clients that knew the session. That there is none any
+// more is as good.
+func (s *Service) end(r *http.Request, q *web.Request, l login) ([]identity.SessionClient, error) {
 	ctx, cancel := s.deadline(r.Context())
 	defer cancel()
 	ended, err := s.identity.EndSession(ctx, ref(q.Tenant), op(r, q, l.user.ID.String()), l.session.ID)
 	if err != nil && !errors.Is(err, identity.ErrNotFound) {
-		return unavailable(err)
+		return nil, unavailable(err)
 	}
 	s.mark(ctx, q, ended)
-	return nil
+	return ended.Clients, nil
 }
 
 // mark writes the marks behind revocations that are already in the database. Redis being away undoes nothing: the grant store keeps

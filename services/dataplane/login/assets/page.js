@@ -27,5 +27,8 @@
     });
     addEventListener("pageshow", function () { sent = 0; });
   });
+  // All frames of a logout have loaded.
+  var onward = document.querySelector("#onward a");
+  if (onward) { addEventListener("load", function () { location.replace(onward.href); }); }
   if (document.getElementById("post")) { document.getElementById("post").submit(); }
 })();
