@@ -41,3 +41,15 @@ func ClientField(err error) (field, rule string) {
 	}
 	return "", err.Error()
 }
+
+// LayerPolicy is the policy of a layer (nil: the platform's defaults) as tenants without overrides have it.
+func LayerPolicy(layer *snapshotv1.Layer) (*Policy, error) {
+	if layer == nil {
+		return platformLayer().policy, nil
+	}
+	l, err := compileLayer(layer, [32]byte{})
+	if err != nil {
+		return nil, err
+	}
+	return l.policy, nil
+}

@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tenantry/tenantry/pkg/daemon"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // The roles of a control plane process.
@@ -74,6 +76,11 @@ type Config struct {
 	HostnameChecks float64 `yaml:"hostname_checks"`
 	// RSAKeys is how many RSA keys are made ahead; below 0 none. Default 4.
 	RSAKeys int `yaml:"rsa_keys"`
+	// KeyRotation is how long a tenant's signing key signs before it is replaced by itself, in the steps of a planned rotation. Default
+	// 90d; with 0s keys are rotated by request alone.
+	KeyRotation *daemon.Duration `yaml:"key_rotation"`
+	// Outbound is how addresses that callers name are reached: sector documents of clients with pairwise subjects.
+	Outbound outbound.Config `yaml:"outbound"`
 }
 
 // withDefaults fills in what was left out.
@@ -92,6 +99,10 @@ func (c Config) withDefaults() Config {
 	set(&c.PublicURL, "https://{host}")
 	if c.IdentityConnections == 0 {
 		c.IdentityConnections = 8
+	}
+	if c.KeyRotation == nil {
+		age := daemon.Duration(90 * 24 * time.Hour)
+		c.KeyRotation = &age
 	}
 	return c
 }
@@ -154,6 +165,9 @@ func (c *Config) Validate(k *daemon.Check) {
 	}
 	if c.HostnameChecks < 0 || c.HostnameChecks > 10000 {
 		k.Fail("hostname_checks", "must be between 0 (the default) and 10000")
+	}
+	if age := time.Duration(*d.KeyRotation); age != 0 && age < 24*time.Hour {
+		k.Fail("key_rotation", "must be at least 1d, or 0s for none")
 	}
 	if c.RSAKeys > 1000 {
 		k.Fail("rsa_keys", "must be at most 1000")

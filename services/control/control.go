@@ -32,6 +32,7 @@ import (
 	"github.com/tenantry/tenantry/services/control/internal/publish"
 	"github.com/tenantry/tenantry/services/control/internal/store"
 	"github.com/tenantry/tenantry/services/identity"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // Deps are what the process gives, and what it may share between services. New makes what is nil from the configuration, and then
@@ -305,6 +306,12 @@ func (b *builder) service() (*provision.Service, error) {
 		ReservedLabels: b.cfg.ReservedLabels, PageKey: secretBytes(b.cfg.PageTokenKey), RSA: b.keys, Published: b.poke, Seeded: b.seeds.Poke,
 		Waiter: &publish.Waiter{Watcher: b.watch, Seeds: b.seeds, Store: b.store}, Logger: b.deps.Process.Log,
 	}
+	out, err := outbound.New(b.cfg.Outbound, outbound.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("control: outbound: %w", err)
+	}
+	b.ends(out.Close)
+	pc.Sector = sectors(out, b.deps.Process.Log)
 	for _, path := range b.cfg.Recipients {
 		k, err := secret.LoadPublicKey(string(path))
 		if err != nil {

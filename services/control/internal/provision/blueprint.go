@@ -51,7 +51,7 @@ func (s *Service) CreateBlueprint(ctx context.Context, caller tenancy.Principal,
 		if _, err := tx.LockOrg(); err != nil {
 			return b, err
 		}
-		b.CreateTime, b.UpdateTime = now, now
+		b.CreateTime, b.UpdateTime, b.Warnings = now, now, b.Draft.Warnings("draft.")
 		if err := tx.InsertBlueprint(b); err != nil {
 			return b, err
 		}
@@ -150,7 +150,7 @@ func (s *Service) UpdateBlueprint(ctx context.Context, caller tenancy.Principal,
 		if err := b.Draft.Validate("blueprint.draft."); err != nil {
 			return b, err
 		}
-		b.UpdateTime = now
+		b.UpdateTime, b.Warnings = now, b.Draft.Warnings("draft.")
 		if err := tx.UpdateBlueprint(&b, ring); err != nil {
 			return b, err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/control/internal/store"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
@@ -32,6 +33,7 @@ type parent struct {
 	org    tenancy.Org
 	tenant tenancy.Tenant
 	shared bool
+	policy *snapshot.Policy // of the tenant, once its record is put; nil for the org
 }
 
 func (s *Service) lockParent(tx *store.Tx, tenant id.Tenant) (p parent, err error) {
@@ -60,7 +62,15 @@ func (p *parent) put(ctx context.Context, restrictive bool) error {
 	if p.shared {
 		return p.s.putOrg(p.tx, &p.org, restrictive)
 	}
-	return p.s.recompile(ctx, p.tx, &p.tenant, restrictive)
+	parts, err := p.tx.TenantParts(&p.tenant)
+	if err != nil {
+		return err
+	}
+	view, err := p.s.putAndView(ctx, p.tx, &p.tenant, &parts, restrictive)
+	if err == nil {
+		p.policy = view.Policy // the tenant is not deleted: lockParent refuses that
+	}
+	return err
 }
 
 func (p *parent) place() tenancy.ClientPlace {
@@ -79,6 +89,10 @@ func (s *Service) CreateClient(ctx context.Context, caller tenancy.Principal, or
 	if in.Slug != "" && !tenancy.ValidItemID(in.Slug) {
 		return tenancy.Client{}, tenancy.RefuseField(tenancy.ReasonInvalidArgument, "client_id", "start with a lower-case letter, then letters, digits, hyphens and underscores")
 	}
+	verified, err := s.verifySector(ctx, &in.Client.ClientSettings, nil, "client.")
+	if err != nil {
+		return tenancy.Client{}, err
+	}
 	v, _, err := change(ctx, s, caller, org, "CreateClient", in.Call, func(tx *store.Tx, now time.Time) (tenancy.Client, error) {
 		c := in.Client
 		p, err := s.lockParent(tx, tenant)
@@ -86,6 +100,9 @@ func (s *Service) CreateClient(ctx context.Context, caller tenancy.Principal, or
 			return c, err
 		}
 		if err := tenancy.Violated(tenancy.ReasonInvalidArgument, c.Normalize(p.place())); err != nil {
+			return c, err
+		}
+		if err := verified.settle(&c.ClientSettings, nil); err != nil {
 			return c, err
 		}
 		if n, err := tx.CountClients(tenant); err != nil || n >= tenancy.MaxClients {
@@ -99,6 +116,9 @@ func (s *Service) CreateClient(ctx context.Context, caller tenancy.Principal, or
 			return c, err
 		}
 		if err := p.put(ctx, false); err != nil {
+			return c, err
+		}
+		if err := p.judge(nil, &c); err != nil {
 			return c, err
 		}
 		return c, tx.Audit(p.event(caller, now, tenancy.ActionClientCreated, &c))
@@ -149,6 +169,7 @@ func (s *Service) changeClient(ctx context.Context, tx *store.Tx, caller tenancy
 	if err := tenancy.CheckEtag(etag, c.ID, c.Version); err != nil {
 		return c, err
 	}
+	before := c.ClientSettings
 	if err := f(&p, &c); err != nil {
 		return c, err
 	}
@@ -167,6 +188,11 @@ func (s *Service) changeClient(ctx context.Context, tx *store.Tx, caller tenancy
 	if err := p.put(ctx, restrictive); err != nil {
 		return c, err
 	}
+	if action != tenancy.ActionClientDeleted {
+		if err := p.judge(&before, &c); err != nil {
+			return c, err
+		}
+	}
 	e := p.event(caller, now, action, &c)
 	e.ChangedFields = fields
 	return c, tx.Audit(e)
@@ -174,20 +200,45 @@ func (s *Service) changeClient(ctx context.Context, tx *store.Tx, caller tenancy
 
 // UpdateClient changes a client.
 func (s *Service) UpdateClient(ctx context.Context, caller tenancy.Principal, org id.Org, tenant id.Tenant, ref string, in ClientInput) (tenancy.Client, error) {
+	verified, err := s.verifyUpdate(ctx, org, tenant, ref, &in)
+	if err != nil {
+		return tenancy.Client{}, err
+	}
 	v, _, err := change(ctx, s, caller, org, "UpdateClient", in.Call, func(tx *store.Tx, now time.Time) (tenancy.Client, error) {
 		return s.changeClient(ctx, tx, caller, org, tenant, ref, in.Etag, tenancy.ActionClientUpdated, in.Mask, now, in.Client.Disabled, func(p *parent, c *tenancy.Client) error {
+			before := c.ClientSettings
 			for _, f := range in.Mask {
 				if err := applyClient(c, &in.Client, f); err != nil {
 					return err
 				}
 			}
-			if c.Type == tenancy.ClientPublic {
-				c.Secrets = nil // a public client has none, also one that was confidential before
+			if err := tenancy.Violated(tenancy.ReasonInvalidArgument, c.Normalize(p.place())); err != nil {
+				return err
 			}
-			return tenancy.Violated(tenancy.ReasonInvalidArgument, c.Normalize(p.place()))
+			settleSecrets(c)
+			return verified.settle(&c.ClientSettings, &before)
 		})
 	})
 	return v, err
+}
+
+// verifyUpdate verifies the sector that a client would have after an update, before its transaction begins.
+func (s *Service) verifyUpdate(ctx context.Context, org id.Org, tenant id.Tenant, ref string, in *ClientInput) (sector, error) {
+	if !slices.Contains(in.Mask, "protocol") && !slices.Contains(in.Mask, "redirect_uris") {
+		return sector{}, nil
+	}
+	client, slug := clientRef(ref)
+	c, err := s.store.Client(ctx, org, tenant, client, slug)
+	if err != nil {
+		return sector{}, err
+	}
+	before := c.ClientSettings
+	for _, f := range in.Mask {
+		if err := applyClient(&c, &in.Client, f); err != nil {
+			return sector{}, err
+		}
+	}
+	return s.verifySector(ctx, &c.ClientSettings, &before, "client.")
 }
 
 func applyClient(c, in *tenancy.Client, field string) error {
@@ -258,19 +309,22 @@ func (s *Service) DeleteClient(ctx context.Context, caller tenancy.Principal, or
 // AddClientSecret makes a secret and shows it this once. Two are valid at a time.
 func (s *Service) AddClientSecret(ctx context.Context, caller tenancy.Principal, org id.Org, tenant id.Tenant, ref string, call Call) (tenancy.ClientCredentials, error) {
 	v, replayed, err := change(ctx, s, caller, org, "AddClientSecret", call, func(tx *store.Tx, now time.Time) (out tenancy.ClientCredentials, err error) {
-		out.Client, err = s.changeClient(ctx, tx, caller, org, tenant, ref, call.Etag, tenancy.ActionClientSecretAdded, nil, now, false, func(_ *parent, c *tenancy.Client) error {
+		out.Client, err = s.changeClient(ctx, tx, caller, org, tenant, ref, call.Etag, tenancy.ActionClientSecretAdded, nil, now, false, func(p *parent, c *tenancy.Client) (err error) {
 			if c.Type != tenancy.ClientConfidential {
 				return tenancy.RefuseField(tenancy.ReasonInvalidArgument, "name", "a public client keeps no secret")
+			}
+			if !c.UsesSecret() {
+				return tenancy.RefuseField(tenancy.ReasonInvalidArgument, "name", "a client that authenticates by "+c.TokenEndpointAuthMethod+" has no secret")
 			}
 			c.Secrets = slices.DeleteFunc(c.Secrets, func(x tenancy.ClientSecret) bool { return !x.ExpireTime.IsZero() && !now.Before(x.ExpireTime) })
 			if len(c.Secrets) >= tenancy.MaxClientSecrets {
 				return tenancy.Refuse(tenancy.ReasonSecretLimit)
 			}
 			var x tenancy.ClientSecret
-			x, out.Secret = newClientSecret(now)
+			x, out.Secret, err = s.newClientSecret(c, p.tenant.Region, now)
 			out.SecretID = x.ID
 			c.Secrets = append(c.Secrets, x)
-			return nil
+			return err
 		})
 		return out, err
 	})

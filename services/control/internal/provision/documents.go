@@ -309,6 +309,12 @@ func (s *Service) recompile(ctx context.Context, tx *store.Tx, t *tenancy.Tenant
 }
 
 func (s *Service) putTenant(ctx context.Context, tx *store.Tx, t *tenancy.Tenant, parts *store.TenantParts, restrictive bool) error {
+	_, err := s.putAndView(ctx, tx, t, parts, restrictive)
+	return err
+}
+
+// putAndView is putTenant for who looks at what the data plane will serve; the view of a deleted tenant is nil.
+func (s *Service) putAndView(ctx context.Context, tx *store.Tx, t *tenancy.Tenant, parts *store.TenantParts, restrictive bool) (view *snapshot.Tenant, err error) {
 	r := store.Record{
 		Subject: t.ID, Kind: store.KindTenant, ConfigVersion: t.ConfigVersion, Restrictive: restrictive, Hosts: parts.Hosts, Time: t.UpdateTime,
 		Body: []byte{},
@@ -316,24 +322,24 @@ func (s *Service) putTenant(ctx context.Context, tx *store.Tx, t *tenancy.Tenant
 	if t.State == tenancy.StateDeleted {
 		// A tombstone has no body; its hosts stay claimed, for undelete needs them.
 		r.Kind = store.KindTombstone
-		return tx.PutRecord(r, s.regionsOf(t), store.Interactive)
+		return nil, tx.PutRecord(r, s.regionsOf(t), store.Interactive)
 	}
 	digest, err := s.layerOf(ctx, tx, t)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	version, err := tx.OrgVersion()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b, err := s.docs.base(ctx, t.Org, digest, version)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if r.Body, _, err = b.compile(core(t, parts)); err != nil {
-		return err
+	if r.Body, view, err = b.compile(core(t, parts)); err != nil {
+		return nil, err
 	}
-	return tx.PutRecord(r, s.regionsOf(t), store.Interactive)
+	return view, tx.PutRecord(r, s.regionsOf(t), store.Interactive)
 }
 
 // layerOf is the digest of the layer that a tenant gets: that of its pin, else of its blueprint's published revision.

@@ -48,6 +48,8 @@ type Config struct {
 	Seeded func()
 	// Waiter waits for what follows a commit; nil answers PENDING.
 	Waiter Waiter
+	// Sector reads the redirect URIs in the document at a sector_identifier_uri; nil refuses clients that have one.
+	Sector func(ctx context.Context, uri string) ([]string, error)
 	// Token makes the signed consistency token of a version; nil makes none.
 	Token func(tenant id.Tenant, version int64) string
 	// WaitLimit bounds how long a call waits for propagation; 0 means 2 s.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
-	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/control/internal/store"
@@ -88,16 +87,10 @@ func (s *Service) sealKey(t *tenancy.Tenant, private *jose.PrivateKey, state ten
 		k.ActivateTime = now
 	}
 	k.PublicJWK = private.Public(k.ID.String()).JWK()
-	var recipients []secret.PublicKey
-	for _, r := range s.cfg.Recipients {
-		if r.Purpose == secret.PurposeRecovery || r.Purpose == secret.PurposeSigning && r.Region == t.Region {
-			recipients = append(recipients, r)
-		}
-	}
 	der := private.PKCS8()
 	defer clear(der)
 	var err error
-	k.Sealed, err = s.sealer.Seal(s.now(), recipients, snapshot.SigningKeyAAD(t.ID, k.ID, k.Algorithm), der)
+	k.Sealed, err = s.sealer.Seal(s.now(), s.recipients(t.Region), snapshot.SigningKeyAAD(t.ID, k.ID, k.Algorithm), der)
 	return k, err
 }
 

@@ -112,8 +112,14 @@ func (s *Service) UpdateTenant(ctx context.Context, caller tenancy.Principal, or
 				return t, err
 			}
 		}
-		if err := s.putTenant(ctx, tx, &t, &parts, false); err != nil {
+		view, err := s.putAndView(ctx, tx, &t, &parts, false)
+		if err != nil {
 			return t, err
+		}
+		if policy {
+			if t.Warnings, err = s.policyWarnings(tx, &t, parts.Clients, view.Policy); err != nil {
+				return t, err
+			}
 		}
 		e := event(caller, now, tenancy.ActionTenantUpdated, tenantName(org, tenant))
 		e.Tenant, e.ConfigVersion, e.ChangedFields = tenant, t.ConfigVersion, in.Mask

@@ -110,7 +110,7 @@ func (p *provisioning) plan(ctx context.Context, g *store.Ground, hosts []string
 	}
 
 	n := &store.NewTenant{Regions: []string{region}, OrgVersion: g.Org.Version, BlueprintVersion: g.BlueprintVersion}
-	if n.Clients, res.Clients, err = p.clients(&t, r.Clients); err != nil {
+	if n.Clients, res.Clients, err = p.clients(ctx, &t, r.Clients); err != nil {
 		return nil, res, err
 	}
 	if n.APIKeys, res.APIKeys, err = p.apiKeys(&t, rev, r.APIKeys); err != nil {
@@ -121,6 +121,9 @@ func (p *provisioning) plan(ctx context.Context, g *store.Ground, hosts []string
 	}
 	body, view, err := b.compile(core(&t, &store.TenantParts{Clients: n.Clients, SigningKeys: n.SigningKeys}))
 	if err != nil {
+		return nil, res, err
+	}
+	if err := p.judge(&t, n.Clients, view.Policy); err != nil {
 		return nil, res, err
 	}
 	if n.Seed, err = p.seed(&t, r.InitialUsers, view.Policy.InvitationTTL); err != nil {
@@ -178,7 +181,7 @@ func (p *provisioning) revision(ctx context.Context, g *store.Ground) (r *revisi
 }
 
 // clients makes the clients: those of the blueprint, each replaced by one of the request with its id, then the rest of the request.
-func (p *provisioning) clients(t *tenancy.Tenant, specs []tenancy.ClientSpec) (rows []tenancy.Client, answers []tenancy.ClientCredentials, err error) {
+func (p *provisioning) clients(ctx context.Context, t *tenancy.Tenant, specs []tenancy.ClientSpec) (rows []tenancy.Client, answers []tenancy.ClientCredentials, err error) {
 	given := map[string]int{}
 	for i, c := range p.in.Clients {
 		given[c.ID] = i
@@ -193,12 +196,17 @@ func (p *provisioning) clients(t *tenancy.Tenant, specs []tenancy.ClientSpec) (r
 			ClientSettings: c.ClientSettings, Org: t.Org, Tenant: t.ID, ID: id.NewClient(), Slug: c.ID, Version: 1, CreateTime: p.now, UpdateTime: p.now, ConfigVersion: 1,
 		}
 		answer := tenancy.ClientCredentials{}
-		if c.Type == tenancy.ClientConfidential {
-			x, text := newClientSecret(p.now)
+		if c.Type == tenancy.ClientConfidential && c.UsesSecret() {
+			x, text, serr := p.s.newClientSecret(&row, t.Region, p.now)
+			err = errors.Join(err, serr)
 			row.Secrets = []tenancy.ClientSecret{x}
 			answer.SecretID, answer.Secret = x.ID, text
 		}
+		if c.SectorURI() != "" && len(vs) == 0 && err == nil {
+			_, err = p.s.verifySector(ctx, &c.ClientSettings, nil, field)
+		}
 		answer.Client = row
+		answer.Client.Warnings = tenancy.ClientWarnings(&row)
 		rows, answers = append(rows, row), append(answers, answer)
 	}
 	for i, c := range specs {
@@ -214,14 +222,32 @@ func (p *provisioning) clients(t *tenancy.Tenant, specs []tenancy.ClientSpec) (r
 			add(c, fmt.Sprintf("clients[%d].", j))
 		}
 	}
-	return rows, answers, tenancy.Violated(tenancy.ReasonInvalidArgument, vs)
+	if len(vs) > 0 {
+		err = tenancy.Violated(tenancy.ReasonInvalidArgument, vs)
+	}
+	return rows, answers, err
 }
 
-func newClientSecret(now time.Time) (tenancy.ClientSecret, string) {
-	x := tenancy.ClientSecret{ID: id.NewClientSecret(), CreateTime: now}
-	var text string
-	text, x.Hash = secret.NewToken(secret.ClientSecret, x.ID)
-	return x, text
+// judge refuses clients of the request that are looser than the tenant's policy, and warns of those of the blueprint, which is older than
+// a policy that comes with the request.
+func (p *provisioning) judge(t *tenancy.Tenant, rows []tenancy.Client, policy *snapshot.Policy) error {
+	var own []tenancy.Client
+	var vs []tenancy.Violation
+	for i := range rows {
+		c := &rows[i]
+		j := slices.IndexFunc(p.in.Clients, func(g tenancy.ClientSpec) bool { return g.ID == c.Slug })
+		if j < 0 {
+			own = append(own, *c)
+			continue
+		}
+		found, err := fits(&c.ClientSettings, false, t.Type == tenancy.TypeDevelopment, policy, fmt.Sprintf("clients[%d].", j))
+		if err != nil {
+			return err
+		}
+		vs = append(vs, found...)
+	}
+	t.Warnings = append(tenancy.PolicyWarnings(t.Overrides, "overrides."), refusedClients(t, own, policy)...)
+	return looser(vs, policy)
 }
 
 // apiKeys makes the tenant-locked keys: those of the blueprint have no minter and were capped when the revision was published; those

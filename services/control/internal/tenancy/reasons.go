@@ -36,6 +36,7 @@ const (
 	ReasonParameterInvalid      Reason = "PARAMETER_INVALID"
 	ReasonPolicyLocked          Reason = "POLICY_LOCKED"
 	ReasonConfigRejected        Reason = "CONFIG_REJECTED"
+	ReasonClientPolicy          Reason = "CLIENT_POLICY"
 	ReasonMintExceedsMinter     Reason = "MINT_EXCEEDS_MINTER"
 	ReasonSecretLimit           Reason = "SECRET_LIMIT"
 	ReasonKeyState              Reason = "SIGNING_KEY_STATE"
@@ -97,6 +98,7 @@ var Reasons = []ReasonInfo{
 	{ReasonParameterInvalid, ClassArgument, "a blueprint parameter is missing or does not fit", "The blueprint declares its parameters; each violation is named.", "Send the parameters that the blueprint declares.", false},
 	{ReasonPolicyLocked, ClassPrecondition, "the blueprint locks this setting", "A locked setting may only become stricter.", "Leave the field out, or choose a stricter value.", false},
 	{ReasonConfigRejected, ClassPrecondition, "this configuration cannot be served", "It was compiled as the data plane would and refused; nothing was changed.", "Correct what the error names.", false},
+	{ReasonClientPolicy, ClassPrecondition, "the tenant's policy does not allow this client", "A client may be stricter than the security profile, response types and algorithms of its tenant, never looser.", "Change the named fields of the client, or the tenant's policy first.", false},
 	{ReasonMintExceedsMinter, ClassDenied, "a key cannot mint a stronger key", "A minted key's rights lie inside its minter's rights and ceiling.", "Ask for fewer permissions, a narrower scope or a shorter life, or use a stronger key.", false},
 	{ReasonSecretLimit, ClassExhausted, "the client has two valid secrets already", "Two secrets are valid at once, so that a rotation needs no gap.", "Retire one secret first.", false},
 	{ReasonKeyState, ClassPrecondition, "the signing key's state does not allow that", "For example, a removed key stays removed.", "List the signing keys to see their states.", false},
