@@ -181,7 +181,7 @@ func TestParseBearer(t *testing.T) {
 		{"too long", "Bearer " + strings.Repeat("a", MaxTokenBytes+1), "", "", CodeInvalidToken, 401},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := ParseBearer(tc.header, mustParams(t, tc.body))
+			got, _, err := ParseBearer(tc.header, mustParams(t, tc.body))
 			if got != tc.want || CodeOf(err) != tc.code {
 				t.Fatalf("got %q, %v", got, err)
 			}
@@ -193,7 +193,7 @@ func TestParseBearer(t *testing.T) {
 		})
 	}
 	// RFC 6750 section 3.1: a request without a token gets no error code in the challenge.
-	_, err := ParseBearer("", Params{})
+	_, _, err := ParseBearer("", Params{})
 	if c := AsError(err).Challenge; strings.Contains(c, "error") {
 		t.Errorf("challenge %q", c)
 	}

@@ -12,6 +12,8 @@ import (
 type TokenResponse struct {
 	// AccessToken is always there.
 	AccessToken string
+	// TokenType is how it is used; empty is Bearer.
+	TokenType string
 	// ExpiresIn is the rest of its life; fractions of a second are cut off, so that a client never thinks it longer.
 	ExpiresIn time.Duration
 	// RefreshToken is empty for none.
@@ -29,7 +31,11 @@ type TokenResponse struct {
 // AppendJSON appends the response's body. It must be sent with `Cache-Control: no-store` (RFC 6749 section 5.1).
 func (r *TokenResponse) AppendJSON(dst []byte) []byte {
 	dst = jsonw.Member(append(dst, '{'), ParamAccessToken, r.AccessToken)
-	dst = jsonw.Member(dst, ParamTokenType, TokenTypeBearer)
+	tokenType := r.TokenType
+	if tokenType == "" {
+		tokenType = TokenTypeBearer
+	}
+	dst = jsonw.Member(dst, ParamTokenType, tokenType)
 	dst = jsonw.Int(dst, ParamExpiresIn, int64(r.ExpiresIn/time.Second))
 	dst = jsonw.OptionalMember(dst, ParamRefreshToken, r.RefreshToken)
 	dst = jsonw.OptionalMember(dst, "id_token", r.IDToken)

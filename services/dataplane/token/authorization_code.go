@@ -109,6 +109,13 @@ func (x *exchange) checkCode(rec *grant.CodeRecord) error {
 			return err
 		}
 	}
+	// RFC 9449 section 10: the code was asked for with this key, and whoever stole it has not got that.
+	if rec.DPoPJKT != "" && !sameText(rec.DPoPJKT, x.binding.JKT) {
+		if x.binding.JKT == "" {
+			return oauth2.InvalidProof("the code is bound to a DPoP key, and there is no proof of it")
+		}
+		return oauth2.InvalidGrant("the code is bound to another DPoP key")
+	}
 	// RFC 8707 section 2.2: the token request may name the resource again, not another one.
 	resource, err := oauth2.OneResource(x.params)
 	if err != nil {
@@ -129,6 +136,7 @@ func (s *Service) startFamily(ctx context.Context, x *exchange, rec *grant.CodeR
 		Grant: rec.Grant, User: rec.User, Client: x.client.UID, Scopes: rec.Scopes, Session: rec.Session,
 		Offline: oauth2.Scopes(rec.Scopes).Contains(oidc.ScopeOfflineAccess), AuthTime: rec.AuthTime, AMR: rec.AMR, ACR: rec.ACR,
 		Resource: rec.Audience, Claims: rec.Claims, Life: x.client.RefreshAbsoluteTTL,
+		Binding: ofFamily(x.client, x.binding), AuthorizationDetails: string(rec.AuthorizationDetails),
 	})
 	if err != nil {
 		return storeError(err, errCode) // the user or the session has ended since the code was issued

@@ -13,9 +13,11 @@ import (
 	"github.com/tenantry/tenantry/pkg/daemon"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/clientkeys"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // Config is the token service's part of its configuration file.
@@ -47,6 +49,15 @@ type Config struct {
 	Keyring daemon.Path `yaml:"keyring"`
 	// Timeout bounds one call of the identity database. Default 1 s.
 	Timeout daemon.Duration `yaml:"timeout"`
+	// Outbound is how addresses are reached that clients wrote: jwks_uri and request_uri.
+	Outbound outbound.Config `yaml:"outbound"`
+	// ClientCertificates is about clients that authenticate, or bind tokens, by certificates.
+	ClientCertificates ClientCertificates `yaml:"client_certificates"`
+	// DPoPNonces is `required` when every DPoP proof must have a nonce of ours (RFC 9449 section 8), which costs clients a request in four
+	// minutes and takes proofs made in advance from who steals some; `optional`, the default, when only a nonce that is sent is checked.
+	DPoPNonces string `yaml:"dpop_nonces"`
+	// PushedRequests is how many bytes of pushed authorization requests a tenant may have pending. Default 64 MiB.
+	PushedRequests daemon.Bytes `yaml:"pushed_requests"`
 }
 
 // Validate implements daemon.Validator.
@@ -55,6 +66,15 @@ func (c *Config) Validate(k *daemon.Check) {
 		if _, err := netip.ParsePrefix(p); err != nil {
 			k.Fail(fmt.Sprintf("trusted_proxies[%d]", i), "must be a network such as 10.0.0.0/8")
 		}
+	}
+	if c.DPoPNonces != "" && c.DPoPNonces != NoncesOptional && c.DPoPNonces != NoncesRequired {
+		k.Fail("dpop_nonces", "must be optional or required")
+	}
+	if c.PushedRequests < 0 || c.PushedRequests > 0 && c.PushedRequests < 1<<20 {
+		k.Fail("pushed_requests", "must be 0 (the default) or at least 1MiB")
+	}
+	if c.ClientCertificates.Header != "" && len(c.TrustedProxies) == 0 {
+		k.Fail("client_certificates.header", "is believed of trusted_proxies alone, and there are none")
 	}
 	for _, f := range []struct {
 		field string
@@ -95,6 +115,9 @@ type Deps struct {
 	Keyring *secret.Keyring
 	// Opener opens tenants' signing keys.
 	Opener *secret.Opener
+	// Keys are the keys of clients, and Outbound is what reads addresses that clients wrote; they go together.
+	Keys     *clientkeys.Cache
+	Outbound *outbound.Client
 	// Build is the program's version, reported to the fleet.
 	Build string
 }
@@ -113,7 +136,17 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 	}()
 	p := parts{
 		identity: deps.Identity, keyring: deps.Keyring, opener: deps.Opener, timeout: time.Duration(cfg.Timeout),
-		web: web.Config{Tenants: deps.Tenants, Logger: deps.Logger, Metrics: deps.Metrics},
+		web:      web.Config{Tenants: deps.Tenants, Logger: deps.Logger, Metrics: deps.Metrics, ClientCertHeader: cfg.ClientCertificates.Header},
+		outbound: deps.Outbound, keys: deps.Keys, nonces: cfg.DPoPNonces == NoncesRequired,
+	}
+	if p.clientCAs, err = cfg.ClientCertificates.authorities(); err != nil {
+		return nil, err
+	}
+	if p.outbound == nil {
+		if p.outbound, err = outbound.New(cfg.Outbound, outbound.Options{}); err != nil {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+		life.ends(p.outbound.Close)
 	}
 	for _, text := range cfg.TrustedProxies {
 		prefix, err := netip.ParsePrefix(text)
@@ -154,17 +187,29 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 	}
 	p.grants, err = grant.Open(grant.Config{
 		RedisURL: cfg.RuntimeRedis.Value(), Keyring: p.keyring, Logger: deps.Logger, Revocations: revocations{p.identity},
+		RequestQuota: int64(cfg.PushedRequests),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("token: runtime_redis: %w", err)
 	}
 	life.ends(func() { p.grants.Close() })
+	life.start = append(life.start, func() { go remember(p.grants, deps.Logger) })
 	s, err := build(p)
 	if err != nil {
 		return nil, err
 	}
 	s.life = life
 	return s, nil
+}
+
+// remember tells the runtime Redis, when that is new, from when on it knows what was presented before. Without it the first client that
+// presents a proof would do so, and be refused.
+func remember(grants *grant.Store, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := grants.Remember(ctx, time.Now()); err != nil {
+		log.Warn("the runtime Redis is away at the start", slog.String("cause", err.Error()))
+	}
 }
 
 func openSigningKeys(region string, files []daemon.Path) (*secret.Opener, error) {

@@ -34,6 +34,7 @@ func (s *Service) redeemRefreshToken(ctx context.Context, x *exchange, out *rede
 	rotated, err := s.identity.Rotate(ctx, t, op(x.r, x.q, x.client.ID), identity.Rotation{
 		Grant: grantID, Client: x.client.UID, Generation: generation,
 		Grace: x.client.RefreshGrace, Idle: x.client.RefreshTTL, Absolute: x.client.RefreshAbsoluteTTL,
+		Binding: ofFamily(x.client, x.binding), Keep: !x.client.Profile.RotatesRefreshTokens(),
 	})
 	if errors.Is(err, identity.ErrReused) {
 		// An old token came back: the family is already revoked, in the same statement that saw it. Its access tokens follow.

@@ -4,6 +4,7 @@ package token
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,11 +13,15 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/clientkeys"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/dataplane/internal/requestobject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // Identity is what the service needs of the user store; *identity.Store is the one that services use.
@@ -41,6 +46,13 @@ type Service struct {
 	log      *slog.Logger
 	timeout  time.Duration
 	life     life
+
+	keys      *clientkeys.Cache
+	requests  *requestobject.Resolver
+	opener    *secret.Opener
+	secrets   *openedSecrets
+	clientCAs *x509.CertPool // who issues the certificates of tls_client_auth; nil for nobody
+	nonces    bool           // DPoP proofs need a nonce
 }
 
 // parts are what a Service is made from, once configuration has become things.
@@ -51,6 +63,11 @@ type parts struct {
 	keyring  *secret.Keyring
 	opener   *secret.Opener
 	timeout  time.Duration
+
+	outbound  *outbound.Client // nil reads no addresses
+	keys      *clientkeys.Cache
+	clientCAs *x509.CertPool
+	nonces    bool
 }
 
 func build(p parts) (*Service, error) {
@@ -68,11 +85,17 @@ func build(p parts) (*Service, error) {
 	if s.timeout <= 0 {
 		s.timeout = time.Second
 	}
+	s.keys, s.opener, s.secrets, s.clientCAs, s.nonces = p.keys, p.opener, new(openedSecrets), p.clientCAs, p.nonces
+	if s.keys == nil {
+		s.keys = clientkeys.New(p.outbound, p.web.Logger)
+	}
+	s.requests = &requestobject.Resolver{Keys: s.keys, Outbound: p.outbound, Grants: p.grants}
 	server.Mount(
 		web.Route{Path: "/.well-known/openid-configuration", Get: s.metadata, CORS: web.AnyOrigin},
 		web.Route{Path: "/.well-known/oauth-authorization-server", Get: s.metadata, CORS: web.AnyOrigin},
 		web.Route{Path: "/.well-known/jwks.json", Get: s.jwks, CORS: web.AnyOrigin},
 		web.Route{Path: "/oauth2/token", Post: s.token, CORS: web.TenantOrigins},
+		web.Route{Path: oidc.PathPushedRequest, Post: s.par, CORS: web.TenantOrigins},
 		web.Route{Path: oauth2.PathDeviceAuthorization, Post: s.deviceAuthorization, CORS: web.TenantOrigins},
 		web.Route{Path: "/oauth2/introspect", Post: s.introspect, CORS: web.TenantOrigins},
 		web.Route{Path: "/oauth2/revoke", Post: s.revoke, CORS: web.TenantOrigins},
@@ -102,30 +125,6 @@ func (s *Service) Routes() []Endpoint {
 		}
 	}
 	return all
-}
-
-// authenticate finds and authenticates the client of a request (RFC 6749 section 2.3). The error is the same for a client that is
-// unknown, disabled, of another tenant, or has not proven itself.
-func (s *Service) authenticate(w http.ResponseWriter, r *http.Request, q *web.Request, p oauth2.Params) (*oauth2.Client, error) {
-	authorization, err := oneHeader(r, "Authorization")
-	if err != nil {
-		return nil, err
-	}
-	credentials, err := oauth2.ParseClientCredentials(authorization, p)
-	if err != nil {
-		return nil, err
-	}
-	client, ok := q.Tenant.Client(credentials.ClientID)
-	if !ok {
-		return nil, credentials.Refused()
-	}
-	// Safe to log from here on: it names a client of the tenant, not whatever the caller sent.
-	q.Note(slog.String("client_id", client.ID))
-	if err := client.Authenticate(credentials, q.Start); err != nil {
-		return nil, err
-	}
-	denyForeignOrigin(w, r, q.Tenant, client)
-	return client, nil
 }
 
 // oneHeader reads a header that may stand once: of two, a proxy and we might believe different ones.

@@ -21,6 +21,8 @@ type exchange struct {
 	client *oauth2.Client
 	scopes oauth2.Scopes // as asked, well-formed; nil when not asked
 	now    time.Time
+
+	binding oauth2.Binding // the key that the tokens will be bound to; zero for bearer tokens
 }
 
 // redeemed is what a grant gives: what the tokens say, and what has to be made final.
@@ -69,7 +71,11 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) 
 	if err != nil {
 		return err
 	}
-	x := &exchange{r: r, q: q, params: params, client: client, scopes: scopes, now: q.Start}
+	binding, err := s.bind(w, r, q, client)
+	if err != nil {
+		return err
+	}
+	x := &exchange{r: r, q: q, params: params, client: client, scopes: scopes, now: q.Start, binding: binding}
 
 	var out redeemed
 	switch g {
@@ -98,11 +104,12 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) 
 
 // deliver mints, commits and writes.
 func (s *Service) deliver(w http.ResponseWriter, x *exchange, out *redeemed) error {
+	out.access.Binding = x.binding
 	access, ttl, err := s.mint.AccessToken(x.q.Tenant, x.client, &out.access, x.now)
 	if err != nil {
 		return err
 	}
-	answer := oauth2.TokenResponse{AccessToken: access, ExpiresIn: ttl, RefreshToken: out.refresh, Scope: out.access.Scopes.String()}
+	answer := oauth2.TokenResponse{AccessToken: access, TokenType: x.binding.TokenType(), ExpiresIn: ttl, RefreshToken: out.refresh, Scope: out.access.Scopes.String()}
 	if out.idToken != nil {
 		out.idToken.AccessToken = access
 		if answer.IDToken, err = s.mint.IDToken(x.q.Tenant, x.client, *out.idToken, x.now); err != nil {

@@ -33,16 +33,22 @@ func (s *Service) userinfo(w http.ResponseWriter, r *http.Request, q *web.Reques
 	if err != nil {
 		return err
 	}
-	text, err := oauth2.ParseBearer(authorization, body)
+	if id := r.Header["X-Fapi-Interaction-Id"]; len(id) == 1 && interactionID(id[0]) {
+		w.Header()["X-Fapi-Interaction-Id"] = id // FAPI resource servers send it back
+	}
+	text, scheme, err := oauth2.ParseBearer(authorization, body)
 	if err != nil {
 		return err
 	}
 	token, err := verifyAccess(q.Tenant, text, q.Start)
 	if err != nil {
-		return errToken.WithCause(err)
+		return oauth2.ResourceError(errToken.WithCause(err), scheme == oauth2.TokenTypeDPoP)
 	}
 	c := &token.claims
 	q.Note(slog.String("client_id", c.ClientID))
+	if err := s.checkBinding(w, r, q, scheme, text, c); err != nil {
+		return err
+	}
 	user, err := id.ParseUser(c.Subject)
 	if err != nil || c.TokenUse != oidc.TokenUseUser {
 		return errToken // a client's own token is about no user
@@ -88,4 +94,17 @@ func (s *Service) user(ctx context.Context, q *web.Request, user id.User, c *oid
 		return oidc.UserClaims{}, errToken
 	}
 	return userClaims(&u), nil
+}
+
+// interactionID says whether an identifier of the caller's may be sent back: short, and nothing that could disturb a log.
+func interactionID(s string) bool {
+	if len(s) == 0 || len(s) > 64 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' {
+			return false
+		}
+	}
+	return true
 }
