@@ -23,8 +23,13 @@ type onward struct{ sealed, path string }
 
 // toLogin sends a person without a session to the login, which brings them back to path.
 func (s *Service) toLogin(w http.ResponseWriter, q *web.Request, path string) error {
+	return redirect(w, s.loginTo(q, path))
+}
+
+// loginTo is the address of a login that comes back to path.
+func (s *Service) loginTo(q *web.Request, path string) string {
 	sealed := s.keyring.Tenant(q.Tenant.ID).Seal(purposeOnward, []byte(path), nil)
-	return redirect(w, pathLogin+"?"+paramOnward+"="+base64.RawURLEncoding.EncodeToString(sealed))
+	return pathLogin + "?" + paramOnward + "=" + base64.RawURLEncoding.EncodeToString(sealed)
 }
 
 // onward opens what toLogin sealed. What does not open is no page: the login then ends where a login without one ends.

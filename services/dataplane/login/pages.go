@@ -26,7 +26,7 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each is a file that fills the layout's "main".
-var pageNames = []string{"login", "register", "consent", "logout", "invite", "account", "message", "form_post", "frontchannel"}
+var pageNames = []string{"login", "register", "consent", "logout", "invite", "account", "message", "form_post", "frontchannel", "device", "device_confirm", "backchannel"}
 
 // parsePages parses the templates. An error is a mistake in them.
 func parsePages() (map[string]*template.Template, error) {
@@ -108,6 +108,8 @@ type view struct {
 	Action          template.URL
 	Fields          [][2]string
 	focus           string
+	UserCode        string
+	Asked           []asked // requests that wait for the person
 }
 
 // T is a text of the page's language.

@@ -15,6 +15,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
@@ -39,6 +40,7 @@ type Identity interface {
 	Invitation(ctx context.Context, ref identity.TenantRef, token string, now time.Time) (identity.Invitation, error)
 	AcceptInvitation(ctx context.Context, ref identity.TenantRef, op identity.Op, token, password, name string, policy identity.PasswordPolicy) (identity.User, identity.Ended, error)
 	IssueInvitationToken(ctx context.Context, ref identity.TenantRef, invitation id.Invitation, now time.Time) (identity.Invitation, string, error)
+	GetUser(ctx context.Context, ref identity.TenantRef, user id.User) (identity.User, error)
 	NewJobs(c identity.JobsConfig) (*identity.Jobs, error)
 	LoadRevocations(ctx context.Context, since, now time.Time, fn func([]identity.Revocation) error) error
 	Sweep(ctx context.Context, limit int) (removed int64, err error)
@@ -63,6 +65,7 @@ type Service struct {
 	pages           map[string]*template.Template
 	assets          assets
 	jobs            *jobs
+	pings           *pings
 	upkeep          *upkeep
 	log             *slog.Logger
 	timeout         time.Duration // of one call of a dependency
@@ -117,12 +120,18 @@ func build(p parts) (*Service, error) {
 		s.upkeep.now = time.Now
 	}
 	s.jobs = newJobs(p.identity, s.log)
+	s.pings = newPings(p.outbound, s.log)
 	if p.mail.Host != "" { // else mails are sent by other processes
 		mails, err := newMailer(p.mail, p.tenants, p.identity, p.web.Logger, p.web.Now)
 		if err != nil {
 			return nil, err
 		}
 		mails.join(s.jobs)
+		asks, err := newAskings(mails, p.grants)
+		if err != nil {
+			return nil, err
+		}
+		river.AddWorker(s.jobs.workers, asks)
 	}
 	river.AddWorker(s.jobs.workers, &backchannel{
 		tenants: p.tenants, signer: p.signer, outbound: p.outbound, log: s.log, now: s.upkeep.now,
@@ -143,6 +152,8 @@ func build(p parts) (*Service, error) {
 		web.Route{Path: pathConsent, Get: s.consentForm, Post: s.consentSubmit},
 		web.Route{Path: pathInvite + "…", Get: s.inviteForm, Post: s.inviteSubmit},
 		web.Route{Path: pathAccount, Get: s.account},
+		web.Route{Path: oauth2.PathDevice, Get: s.deviceForm, Post: s.deviceSubmit},
+		web.Route{Path: oauth2.PathBackchannel, Get: s.backchannelForm, Post: s.backchannelSubmit},
 	)
 	return s, nil
 }
@@ -192,6 +203,7 @@ func (s *Service) Start() {
 // Stop ends background work, jobs under way within ctx, and closes what New opened. Requests must have ended. It may be called twice.
 func (s *Service) Stop(ctx context.Context) {
 	s.jobs.stop(ctx)
+	s.pings.stop()
 	s.upkeep.end()
 	s.life.close()
 }
