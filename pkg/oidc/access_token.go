@@ -57,6 +57,9 @@ type AccessTokenInput struct {
 	// Actor and MayAct are the JSON objects `act` and `may_act` (RFC 8693 sections 4.1 and 4.4), AuthorizationDetails is the JSON array
 	// of that name (RFC 9396 section 9.1); nil for none.
 	Actor, MayAct, AuthorizationDetails json.RawMessage
+	// Origin is the tenant whose session and grant the token hangs on, when it came of an exchange at another tenant (`origin_tnt`);
+	// zero otherwise. What is revoked there must be looked up there.
+	Origin id.Tenant
 }
 
 // BuildAccessToken writes the payload of an access token. The error wraps ErrIncomplete.
@@ -102,6 +105,7 @@ func AppendAccessToken(b []byte, in *AccessTokenInput) ([]byte, error) {
 	b = rawMember(b, "act", in.Actor)
 	b = rawMember(b, "may_act", in.MayAct)
 	b = rawMember(b, "authorization_details", in.AuthorizationDetails)
+	b = idMember(b, "origin_tnt", in.Origin)
 	b = in.appendNames(b)
 	b = jsonw.Uint(b, "cfg", in.ConfigVersion)
 	iat := in.IssuedAt.Unix()
@@ -221,6 +225,8 @@ type AccessTokenClaims struct {
 	Actor                json.RawMessage `json:"act"`
 	MayAct               json.RawMessage `json:"may_act"`
 	AuthorizationDetails json.RawMessage `json:"authorization_details"`
+	// Origin is the tenant of another one's session and grant, empty for the token's own.
+	Origin string `json:"origin_tnt"`
 }
 
 // ParseAccessToken reads the payload of an access token whose signature and `typ` the caller has verified. A payload that

@@ -3,11 +3,14 @@
 package token
 
 import (
+	"context"
 	"time"
 
+	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 )
 
 // accessToken is an access token of the tenant whose signature, type, issuer, tenant and time are right. Whether it was revoked is
@@ -43,4 +46,19 @@ func verifyAccess(t *snapshot.Tenant, token string, now time.Time) (accessToken,
 		return accessToken{}, err
 	}
 	return accessToken{claims: claims, payload: payload}, nil
+}
+
+// revoked says whether a token was revoked, or the session or grant behind it: those are another tenant's when the token came of an
+// exchange there. An error means that nobody can tell.
+func (s *Service) revoked(ctx context.Context, q *web.Request, c *oidc.AccessTokenClaims) (bool, error) {
+	revoked, err := s.grants.Revoked(ctx, q.Tenant.ID, q.Start, c.ID, c.SessionID, c.GrantID)
+	if err != nil || revoked || c.Origin == "" {
+		return revoked, grantsError(err)
+	}
+	origin, err := id.ParseTenant(c.Origin)
+	if err != nil {
+		return true, nil //nolint:nilerr // not a token that we would make
+	}
+	revoked, err = s.grants.Revoked(ctx, origin, q.Start, c.SessionID, c.GrantID)
+	return revoked, grantsError(err)
 }

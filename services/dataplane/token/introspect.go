@@ -46,9 +46,9 @@ func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Requ
 		web.WriteJSON(w, http.StatusOK, inactive)
 		return nil //nolint:nilerr // section 2.2: an answer, not an error
 	}
-	revoked, err := s.grants.Revoked(r.Context(), q.Tenant.ID, q.Start, token.claims.ID, token.claims.SessionID, token.claims.GrantID)
+	revoked, err := s.revoked(r.Context(), q, &token.claims)
 	if err != nil {
-		return grantsError(err)
+		return err
 	}
 	if revoked {
 		web.WriteJSON(w, http.StatusOK, inactive)

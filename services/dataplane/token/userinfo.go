@@ -57,9 +57,9 @@ func (s *Service) userinfo(w http.ResponseWriter, r *http.Request, q *web.Reques
 	if !scopes.Contains(oidc.ScopeOpenID) {
 		return oauth2.InsufficientScope(oidc.ScopeOpenID)
 	}
-	revoked, err := s.grants.Revoked(r.Context(), q.Tenant.ID, q.Start, c.ID, c.SessionID, c.GrantID)
+	revoked, err := s.revoked(r.Context(), q, c)
 	if err != nil {
-		return grantsError(err)
+		return err
 	}
 	if revoked {
 		return errToken
