@@ -85,7 +85,7 @@ func (c *TLSConfig) serverConfig(protocols ...string) (*tls.Config, error) {
 	if _, err := files.get(nil); err != nil {
 		return nil, err
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: cipherSuites, GetCertificate: files.get, NextProtos: protocols}
+	cfg := ServerTLS(files.get, protocols...)
 	if c.RequestClientCert {
 		cfg.ClientAuth = tls.RequestClientCert
 	}
@@ -97,6 +97,12 @@ func (c *TLSConfig) serverConfig(protocols ...string) (*tls.Config, error) {
 		cfg.ClientCAs, cfg.ClientAuth = pool, tls.RequireAndVerifyClientCert
 	}
 	return cfg, nil
+}
+
+// ServerTLS is the TLS that every listener of ours speaks with the certificates that a function gives: protocol versions and cipher
+// suites are not for an operator to loosen.
+func ServerTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), protocols ...string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: cipherSuites, GetCertificate: certificate, NextProtos: protocols}
 }
 
 // cipherSuites are those of TLS 1.2 that BCP 195 recommends and FAPI 2.0 permits (section 5.2.1). TLS 1.3 has good ones only.

@@ -167,8 +167,10 @@ type provider struct {
 	who     e2etest.Person
 	session []*http.Cookie
 	suite   *e2etest.Suite
-	// dynamic says that clients register themselves.
-	dynamic bool
+	// protocol is what the first client registered beyond the basics.
+	protocol map[string]any
+	// options are the variant of an OpenID Connect plan.
+	options oidcOptions
 	// fapi is the variant of a FAPI 2.0 plan.
 	fapi fapi2
 }

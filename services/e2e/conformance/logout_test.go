@@ -10,13 +10,6 @@ import (
 	"github.com/tenantry/tenantry/services/e2e/e2etest"
 )
 
-func logoutPlans() []*plan {
-	return []*plan{{
-		name: "oidcc-rp-initiated-logout-certification-test-plan", variant: "code,static_client", modules: inRPLogout, tests: rpLogout,
-		setup: oidcOptions{}.provider,
-	}}
-}
-
 var rpLogout = map[string]func(*run){
 	"oidcc-rp-initiated-logout-discovery-endpoint-verification": func(r *run) { r.offersLogout() },
 	"oidcc-rp-initiated-logout": func(r *run) {

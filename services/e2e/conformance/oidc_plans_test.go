@@ -25,6 +25,29 @@ func oidcPlans() (all []*plan) {
 	return all
 }
 
+// tokenPlans are those of the response types with tokens, in both their response modes.
+func tokenPlans() (all []*plan) {
+	for _, kind := range []struct {
+		name  string
+		types []string
+		minus []string
+	}{
+		{"implicit", []string{"id_token", "id_token token"}, notImplicit},
+		{"hybrid", []string{"code id_token", "code token", "code id_token token"}, notHybrid},
+	} {
+		modules := append(without(inBasic, kind.minus), "oidcc-ensure-request-without-nonce-fails")
+		for _, mode := range []string{"", "form_post"} {
+			for _, responseType := range kind.types {
+				all = append(all, &plan{
+					name: "oidcc-" + strings.ReplaceAll(mode, "form_post", "formpost-") + kind.name + "-certification-test-plan", variant: responseType + ",static_client",
+					modules: without(modules, onlyDynamic), tests: oidc, setup: oidcOptions{mode: mode, responseType: responseType}.provider,
+				})
+			}
+		}
+	}
+	return all
+}
+
 func without(list, minus []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(minus, s) })
 }
@@ -92,15 +115,25 @@ func (o oidcOptions) provider(t *testing.T) *provider {
 	t.Helper()
 	registered := map[string]any{"idTokenAlg": "RS256"}
 	config := map[string]any{}
-	if o.responseType != "" {
-		config["oauthPolicy"] = map[string]any{"responseTypes": []string{"code", o.responseType}}
+	switch {
+	case o.dynamic:
+		config = openPolicy(o.responseType)
+	case o.responseType != "":
+		config["oauthPolicy"] = map[string]any{"responseTypes": []string{o.responseType}}
 		registered["protocol"] = map[string]any{"responseTypes": []string{"code", o.responseType}}
 		registered["grantTypes"] = []string{"authorization_code", "refresh_token", "implicit"}
 	}
-	d := draft(config, web("one", "client_secret_basic", registered), web("two", "client_secret_basic", registered), web("post", "client_secret_post", registered))
-	p := provision(t, "oidf", d, nil)
+	var clients []map[string]any
+	if !o.dynamic {
+		clients = []map[string]any{
+			web("one", "client_secret_basic", registered), web("two", "client_secret_basic", registered), web("post", "client_secret_post", registered),
+		}
+	}
+	p := provision(t, "oidf", draft(config, clients...), nil)
 	p.brief = provisionIn(t, p.rig, p.tenant.Org, "brief", brieflyLived(nil))
+	suite := e2etest.NewSuite(t)
 	for _, q := range []*provider{p, p.brief} {
+		q.suite, q.options = suite, o
 		q.waitForRSA(t)
 		q.client, q.client2 = o.party(t, q.tenant, "one", "client_secret_basic"), o.party(t, q.tenant, "two", "client_secret_basic")
 		q.clientPost = o.party(t, q.tenant, "post", "client_secret_post")
@@ -109,8 +142,13 @@ func (o oidcOptions) provider(t *testing.T) *provider {
 	return p
 }
 
+// party is a client of a provider: registered beforehand, or by itself.
 func (o oidcOptions) party(t *testing.T, tn *e2etest.Tenant, client, auth string) *e2etest.Party {
 	t.Helper()
+	if o.dynamic {
+		c, _ := o.registered(t, tn, map[string]any{"token_endpoint_auth_method": auth})
+		return c
+	}
 	c := e2etest.NewParty(t, tn.Issuer, tn.Clients[client], auth)
 	c.ResponseMode, c.ResponseType, c.IDTokenAlg = o.mode, o.responseType, "RS256"
 	return c

@@ -89,7 +89,7 @@ func discovery(r *run) {
 	r.lists(doc, "token_endpoint_auth_methods_supported", "client_secret_basic", "client_secret_post")
 	r.lists(doc, "claims_supported", "sub", "iss")
 	r.lists(doc, "code_challenge_methods_supported", "S256")
-	if r.dynamic {
+	if r.options.dynamic {
 		// Discovery section 3: what a dynamic OpenID Provider must support.
 		r.lists(doc, "response_types_supported", "code", "id_token", "id_token token")
 		r.lists(doc, "grant_types_supported", "authorization_code", "implicit")

@@ -10,7 +10,10 @@ import "slices"
 func plans() []*plan {
 	return slices.Concat(
 		oidcPlans(),
-		logoutPlans(),
+		rpLogoutPlans(),
+		tokenPlans(),
+		fapi2Plans(),
+		otherLogoutPlans(),
 	)
 }
 
@@ -47,6 +50,13 @@ var inDynamic = []string{
 	"oidcc-registration-jwks-uri", "oidcc-registration-sector-uri", "oidcc-registration-sector-bad", "oidcc-server-rotate-keys", "oidcc-refresh-token-rp-key-rotation",
 	"oidcc-request-uri-unsigned", "oidcc-request-uri-signed-rs256", "oidcc-ensure-client-assertion-with-iss-aud-succeeds",
 }
+
+var (
+	inBackchannelLogout  = []string{"oidcc-backchannel-logout-discovery-endpoint-verification", "oidcc-backchannel-rp-initiated-logout"}
+	inFrontchannelLogout = []string{"oidcc-frontchannel-logout-discovery-endpoint-verification", "oidcc-frontchannel-rp-initiated-logout"}
+	inSessionManagement  = []string{"oidcc-session-management-discovery-endpoint-verification", "oidcc-session-management-rp-initiated-logout"}
+	inThirdPartyInit     = []string{"oidcc-3rd_party-init-login", "oidcc-3rd_party-init-login-nohttps"}
+)
 
 var inRPLogout = []string{
 	"oidcc-rp-initiated-logout-discovery-endpoint-verification", "oidcc-rp-initiated-logout", "oidcc-rp-initiated-logout-bad-post-logout-redirect-uri", "oidcc-rp-initiated-logout-modified-id-token-hint", "oidcc-rp-initiated-logout-no-id-token-hint", "oidcc-rp-initiated-logout-no-params",

@@ -57,11 +57,22 @@ func (r *Rig) writeConfig(t testing.TB) {
 	r.writeFile(t, "token.yaml", with(process(Token), dataPlane)+yaml("", map[string]any{
 		"listen": address(r.Token), "internal": map[string]any{"address": "unix:" + signerSocket}, "signing_keys": []string{r.Keys.RegionSigning()},
 	}))
-	r.writeFile(t, "login.yaml", with(process(Login), dataPlane)+yaml("", map[string]any{
+	r.writeFile(t, "login.yaml", with(process(Login), dataPlane)+r.outbound(t)+yaml("", map[string]any{
 		"listen": address(r.Login), "signer": map[string]any{"address": "unix:" + signerSocket},
 		"mail": map[string]any{"host": "127.0.0.1", "port": smtp, "tls": "none", "from": "no-reply@piedpiper.example"},
 	}))
 	r.writeFile(t, "control.yaml", with(process(Control), r.controlConfig(t, configRedis, identityDB)))
+}
+
+// outbound lets a service reach the tests' own servers on loopback addresses, when they speak TLS.
+func (r *Rig) outbound(t testing.TB) string {
+	t.Helper()
+	if !r.tls {
+		return ""
+	}
+	return yaml("", map[string]any{"outbound": map[string]any{
+		"allow_networks": []string{"127.0.0.0/8"}, "ca_file": r.writeFile(t, "suite-ca.pem", certificates().pem()),
+	}})
 }
 
 // shortDir is a directory whose path leaves room for a socket's name: Linux takes 107 bytes in all.

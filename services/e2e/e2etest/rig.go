@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tenantry/tenantry/pkg/daemon"
 	"github.com/tenantry/tenantry/pkg/localserver"
 	"github.com/tenantry/tenantry/services/control"
 	"github.com/tenantry/tenantry/services/identity"
@@ -196,6 +198,7 @@ func (r *Rig) startEdge(t testing.TB) {
 				p.Out.URL.RawQuery = p.In.URL.RawQuery // ReverseProxy drops what it cannot parse: the services shall see it
 				if r.tls {
 					p.SetXForwarded() // the services trust this proxy, and it drops what the client said
+					passCertificate(p)
 					return
 				}
 				// ReverseProxy takes them away; a stranger's pass here, for the services to disbelieve.
@@ -217,7 +220,9 @@ func (r *Rig) startEdge(t testing.TB) {
 	}
 	server := &http.Server{Handler: table.Handler(to(r.Login), to(r.Token)), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	if r.tls {
-		l = tls.NewListener(l, &tls.Config{GetCertificate: certificates().certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+		cfg := daemon.ServerTLS(certificates().certificate, "http/1.1") // that of our own listeners
+		cfg.ClientAuth = tls.RequestClientCert
+		l = tls.NewListener(l, cfg)
 	}
 	go func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -225,6 +230,22 @@ func (r *Rig) startEdge(t testing.TB) {
 		}
 	}()
 	t.Cleanup(func() { _ = server.Close() })
+}
+
+// passCertificate says in the fields of RFC 9440 which certificate the caller has shown, and in nothing that the caller wrote.
+func passCertificate(p *httputil.ProxyRequest) {
+	p.Out.Header.Del("Client-Cert")
+	p.Out.Header.Del("Client-Cert-Chain")
+	if p.In.TLS == nil {
+		return
+	}
+	for i, c := range p.In.TLS.PeerCertificates {
+		name := "Client-Cert-Chain"
+		if i == 0 {
+			name = "Client-Cert"
+		}
+		p.Out.Header.Add(name, ":"+base64.StdEncoding.EncodeToString(c.Raw)+":")
+	}
 }
 
 func listen(address string) (net.Listener, error) {
