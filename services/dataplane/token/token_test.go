@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 )
@@ -107,7 +108,8 @@ func TestClientAuthentication(t *testing.T) {
 		{"post for a basic client", app{}, []string{"client_id", r.hooli.web.id, "client_secret", r.hooli.web.secret}, 401, "invalid_client", false},
 		{"both at once", r.hooli.web, []string{"client_secret", r.hooli.web.secret}, 400, "invalid_request", false},
 		{"another id in the body", r.hooli.web, []string{"client_id", r.hooli.post.id}, 400, "invalid_request", false},
-		{"assertion", r.hooli.web, []string{"client_assertion", "x", "client_assertion_type", "y"}, 401, "invalid_client", true},
+		{"assertion beside the header", r.hooli.web, []string{"client_assertion", "x", "client_assertion_type", "y"}, 400, "invalid_request", false},
+		{"assertion that is none", app{}, []string{"client_assertion", "x", "client_assertion_type", oauth2.AssertionTypeJWTBearer}, 401, "invalid_client", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := r.token(r.hooli, c.a, append(cc, c.extra...)...)

@@ -21,6 +21,7 @@ import (
 	"github.com/tenantry/tenantry/services/identity"
 	"github.com/tenantry/tenantry/services/internal/edge"
 	"github.com/tenantry/tenantry/services/internal/mailsink"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // services is control, login and token with the inbox, in this process.
@@ -98,7 +99,10 @@ func (e *environment) startServices(ctx context.Context, at *stage) error {
 		ConfigRedis: daemon.SecretOf(e.config.URL()), RuntimeRedis: daemon.SecretOf(e.state.URL()), IdentityDatabase: daemon.SecretOf(s.databases.Identity),
 		SnapshotPins: daemon.Path(e.keys().SnapshotPins()), SigningKeys: []daemon.Path{daemon.Path(e.keys().RegionSigning())}, Keyring: daemon.Path(e.keys().Keyring()),
 	}
+	// Apps in development are on this machine, and so are their keys and request objects.
+	tokenConfig.Outbound = outbound.Config{AllowNetworks: []string{"127.0.0.0/8", "::1/128"}, AllowHTTP: true}
 	loginConfig := login.Config{
+		Outbound:    tokenConfig.Outbound,
 		ConfigRedis: tokenConfig.ConfigRedis, RuntimeRedis: tokenConfig.RuntimeRedis, IdentityDatabase: tokenConfig.IdentityDatabase,
 		SnapshotPins: tokenConfig.SnapshotPins, Keyring: tokenConfig.Keyring,
 		Mail: login.MailConfig{Host: "127.0.0.1", Port: smtpPort, TLS: login.TLSNone, From: "no-reply@" + baseDomain + ".example"},
