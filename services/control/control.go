@@ -203,7 +203,7 @@ func (b *builder) open(ctx context.Context) (err error) {
 func (b *builder) publisher() error {
 	log := b.deps.Process.Log
 	b.seeds = publish.NewSeeds(b.worker, b.users, log)
-	keys := publish.KeysConfig{Worker: b.worker, Secret: secretBytes(b.cfg.PageTokenKey), Target: b.cfg.RSAKeys, Logger: log}
+	keys := publish.KeysConfig{Worker: b.worker, Secret: secretBytes(b.cfg.PageTokenKey), Target: b.cfg.RSAKeys, Rotation: time.Duration(*b.cfg.KeyRotation), Logger: log}
 	var err error
 	if b.keys, err = publish.NewKeys(keys); err != nil {
 		return fmt.Errorf("control: %w", err)

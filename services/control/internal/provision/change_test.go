@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tenantry/tenantry/pkg/id"
-	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/control/internal/blueprint"
@@ -393,84 +392,6 @@ func TestThePlatformKeyOfTheOperatorsMachine(t *testing.T) {
 	}
 	if _, err := h.Authenticate(h.ctx, child.Text); !errors.Is(err, tenancy.ReasonKeyInvalid) {
 		t.Errorf("an org's key that a revoked platform key had minted: %v", err)
-	}
-}
-
-func TestASigningKeyIsPublishedLongBeforeItSignsAndStaysLongAfter(t *testing.T) {
-	h := newHarness(t)
-	hooli := h.provision("hooli")
-	tenant := hooli.Tenant.ID
-	states := func() map[string]tenancy.SigningKey {
-		l, err := h.ListSigningKeys(h.ctx, h.owner, h.org.ID, tenant, tenancy.Page{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := map[string]tenancy.SigningKey{}
-		for _, k := range l.Items {
-			m[k.State.String()] = k
-		}
-		return m
-	}
-	old := states()["ACTIVE"]
-	signs := func() string {
-		s, err := h.served(tenant).Keys.Signer("ES256", secret.NewOpener("local", h.region))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.KeyID()
-	}
-	if signs() != old.ID.String() {
-		t.Fatal("the first key does not sign")
-	}
-	c, err := h.RotateSigningKey(h.ctx, h.owner, h.org.ID, tenant, old.ID, Call{})
-	if err != nil || c.Successor == nil || c.Successor.State != tenancy.SigningPublished {
-		t.Fatalf("%+v %v", c, err)
-	}
-	if again, err := h.RotateSigningKey(h.ctx, h.owner, h.org.ID, tenant, old.ID, Call{}); err != nil || again.Successor.ID != c.Successor.ID {
-		t.Errorf("a rotation that is under way began again: %v", err)
-	}
-	if signs() != old.ID.String() || len(states()) != 2 {
-		t.Error("the new key signs before verifiers can know it")
-	}
-	advance := func(key id.SigningKey) {
-		if err := h.AdvanceSigningKey(h.ctx, h.org.ID, tenant, key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h.clock.Store(int64(9 * time.Minute))
-	advance(c.Successor.ID)
-	if signs() != old.ID.String() {
-		t.Error("a step was taken before its time")
-	}
-	h.clock.Store(int64(10*time.Minute + time.Second))
-	advance(c.Successor.ID)
-	if signs() != c.Successor.ID.String() || states()["RETIRING"].ID != old.ID {
-		t.Errorf("after the wait: %v", states())
-	}
-	if got := states()["RETIRING"].RemoveTime.Sub(states()["RETIRING"].RetireTime); got < 15*time.Minute-time.Second {
-		t.Errorf("the old key is removed %v after it stopped signing; a token may live longer", got)
-	}
-	h.clock.Store(int64(26 * time.Minute))
-	advance(old.ID)
-	if states()["REMOVED"].ID != old.ID {
-		t.Errorf("in the end: %v", states())
-	}
-	// Compromise: the key is gone at once, and another one signs at once.
-	r, err := h.RevokeSigningKeyNow(h.ctx, h.owner, h.org.ID, tenant, c.Successor.ID, Call{Reason: "leaked"})
-	if err != nil || r.Successor == nil || r.Key.State != tenancy.SigningRevoked {
-		t.Fatalf("%+v %v", r, err)
-	}
-	if signs() != r.Successor.ID.String() {
-		t.Error("the successor does not sign")
-	}
-	set := h.served(tenant).JWKS()
-	for _, gone := range []id.SigningKey{old.ID, c.Successor.ID} {
-		if slices.Contains(splitQuotes(string(set)), gone.String()) {
-			t.Errorf("%s is still in the JWK Set", gone)
-		}
-	}
-	if _, err := h.RevokeSigningKeyNow(h.ctx, h.owner, h.org.ID, tenant, c.Successor.ID, Call{}); !errors.Is(err, tenancy.ReasonKeyState) {
-		t.Errorf("revoked twice: %v", err)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
 
-// system is who does what nobody asks for at the moment: scheduled steps of rotations, keys that were still to be made.
+// system is who does what nobody asks for at the moment: scheduled steps of rotations, keys that grew old or were still to be made.
 var system = tenancy.Principal{DisplayName: "system"}
 
 // AddMissingKeys gives a tenant an active key for each algorithm that its policy names and that it has none for. supply makes the
@@ -104,89 +104,4 @@ func (s *Service) AddMissingKeys(ctx context.Context, org id.Org, tenant id.Tena
 		return struct{}{}, s.putTenant(ctx, tx, &t, parts, false)
 	})
 	return err
-}
-
-// AdvanceSigningKey takes the scheduled step of a key that is due: a published one begins to sign and the one before it begins to
-// retire; a retiring one leaves the JWK Set. A step that somebody else has taken is no error.
-func (s *Service) AdvanceSigningKey(ctx context.Context, org id.Org, tenant id.Tenant, key id.SigningKey) error {
-	_, _, err := change(ctx, s, system, org, "", Call{}, func(tx *store.Tx, now time.Time) (struct{}, error) {
-		none := struct{}{}
-		t, err := tx.LockTenant(tenant)
-		if err != nil {
-			return none, err
-		}
-		k, err := tx.SigningKey(tenant, key)
-		if err != nil {
-			return none, err
-		}
-		if k.DueTime.IsZero() || now.Before(k.DueTime) {
-			return none, errDryAnswer
-		}
-		parts, err := tx.TenantParts(&t)
-		if err != nil {
-			return none, err
-		}
-		t.UpdateTime = now
-		if err := tx.UpdateTenant(&t); err != nil {
-			return none, err
-		}
-		action := tenancy.ActionSigningKeyRemoved
-		k.UpdateTime, k.DueTime, k.ConfigVersion = now, time.Time{}, t.ConfigVersion
-		if k.State == tenancy.SigningPublished {
-			action = tenancy.ActionSigningKeyActivated
-			k.State, k.ActivateTime = tenancy.SigningActive, now
-			end := now.Add(s.longestTokenLife(ctx, tx, &t, &parts) + retireMargin)
-			for i := range parts.SigningKeys {
-				old := &parts.SigningKeys[i]
-				if old.ID == k.ID || old.Algorithm != k.Algorithm || old.State != tenancy.SigningActive {
-					continue
-				}
-				old.State, old.RetireTime, old.RemoveTime, old.DueTime, old.UpdateTime = tenancy.SigningRetiring, now, end, end, now
-				old.ConfigVersion = t.ConfigVersion
-				if err := tx.UpdateSigningKey(old); err != nil {
-					return none, err
-				}
-			}
-		} else {
-			k.State, k.RemoveTime = tenancy.SigningRemoved, now
-		}
-		if err := tx.UpdateSigningKey(&k); err != nil {
-			return none, err
-		}
-		if err := s.recompile(ctx, tx, &t, false); err != nil {
-			return none, err
-		}
-		e := event(system, now, action, tenantName(org, tenant)+"/signingKeys/"+key.String())
-		e.Tenant, e.ConfigVersion = tenant, t.ConfigVersion
-		return none, tx.Audit(e)
-	})
-	return err
-}
-
-// longestTokenLife is how long the longest-lived token lives that a tenant's key may have signed a moment ago.
-func (s *Service) longestTokenLife(ctx context.Context, tx *store.Tx, t *tenancy.Tenant, parts *store.TenantParts) time.Duration {
-	longest := 24 * time.Hour // the bound of the policy, if the policy cannot be read
-	digest, err := s.layerOf(ctx, tx, t)
-	if err != nil {
-		return longest
-	}
-	layer, err := s.docs.layer(ctx, t.Org, digest)
-	if err != nil {
-		return longest
-	}
-	shared, err := tx.SharedClients()
-	if err != nil {
-		return longest
-	}
-	if life, err := tokenLife(layer, t.Overrides); err == nil {
-		longest = life
-	}
-	for _, c := range append(shared, parts.Clients...) {
-		if c.Overrides == nil {
-			continue
-		}
-		token := c.Overrides.GetToken()
-		longest = max(longest, token.GetAccessTtl().AsDuration(), token.GetIdTokenTtl().AsDuration())
-	}
-	return longest
 }

@@ -16,15 +16,6 @@ import (
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
 
-const (
-	// jwksMaxAge is what the data plane tells verifiers: how long they may keep a JWK Set.
-	jwksMaxAge = 300 * time.Second
-	// publishWait is how long a key is published before it signs, so that no verifier meets a key that it could not know.
-	publishWait = 2 * jwksMaxAge
-	// retireMargin is how much longer than the longest token life a key stays published after it stopped signing.
-	retireMargin = 5 * time.Minute
-)
-
 // algorithmsOf lists the algorithms for which a tenant needs a key: ES256 always, and those that its policy names.
 func algorithmsOf(layer *snapshotv1.Layer, overrides *tenancy.Policy) []jose.Algorithm {
 	var own *snapshotv1.Policy
@@ -81,10 +72,10 @@ func (s *Service) firstKeys(t *tenancy.Tenant, algs []jose.Algorithm) (keys []te
 func (s *Service) sealKey(t *tenancy.Tenant, private *jose.PrivateKey, state tenancy.SigningKeyState, now time.Time) (tenancy.SigningKey, error) {
 	k := tenancy.SigningKey{
 		Org: t.Org, Tenant: t.ID, ID: id.NewSigningKey(), Algorithm: string(private.Algorithm()), State: state, Version: 1,
-		CreateTime: now, UpdateTime: now, PublishTime: now, ConfigVersion: t.ConfigVersion,
+		CreateTime: now, UpdateTime: now, ConfigVersion: t.ConfigVersion,
 	}
 	if state == tenancy.SigningActive {
-		k.ActivateTime = now
+		k.PublishTime, k.ActivateTime = now, now
 	}
 	k.PublicJWK = private.Public(k.ID.String()).JWK()
 	der := private.PKCS8()
@@ -126,37 +117,44 @@ func (s *Service) successorOf(alg string) (*jose.PrivateKey, func(), error) {
 	return k, func() {}, err
 }
 
-// signingKeyOf reads a key before a transaction, for its algorithm.
-func (s *Service) signingKeyOf(ctx context.Context, org id.Org, tenant id.Tenant, key id.SigningKey) (alg string, err error) {
-	err = s.store.Write(ctx, org, func(tx *store.Tx) error {
-		k, err := tx.SigningKey(tenant, key)
-		alg = k.Algorithm
+// signingKeyOf reads a key before a transaction.
+func (s *Service) signingKeyOf(ctx context.Context, org id.Org, tenant id.Tenant, key id.SigningKey) (k tenancy.SigningKey, err error) {
+	err = s.store.Write(ctx, org, func(tx *store.Tx) (err error) {
+		k, err = tx.SigningKey(tenant, key)
 		return err
 	})
-	return alg, err
+	return k, err
 }
 
-// RotateSigningKey publishes a successor, which begins to sign once every verifier can know it. A rotation that is under way is
-// answered again.
+// RotateSigningKey makes a successor, which the worker brings through its life (see rotation.go): it begins to sign once every verifier
+// can know it. A rotation that is under way is answered again.
 func (s *Service) RotateSigningKey(ctx context.Context, caller tenancy.Principal, org id.Org, tenant id.Tenant, key id.SigningKey, call Call) (SigningKeyChange, error) {
 	return s.replaceKey(ctx, caller, org, tenant, key, call, "RotateSigningKey", tenancy.ActionSigningKeyRotated,
 		func(tx *store.Tx, t *tenancy.Tenant, k *tenancy.SigningKey, parts []tenancy.SigningKey, next *jose.PrivateKey, now time.Time) (*tenancy.SigningKey, keyEffect, error) {
 			if k.State != tenancy.SigningActive {
 				return nil, asBefore, tenancy.RefuseField(tenancy.ReasonKeyState, "name", "only an ACTIVE key is rotated; this one is "+k.State.String())
 			}
-			for i := range parts {
-				if parts[i].Algorithm == k.Algorithm && parts[i].State == tenancy.SigningPublished {
-					return &parts[i], asBefore, errUnderWay
-				}
+			if n := successorAmong(parts, k); n != nil {
+				return n, asBefore, errUnderWay
 			}
-			n, err := s.sealKey(t, next, tenancy.SigningPublished, now)
+			n, err := s.sealKey(t, next, tenancy.SigningStaged, now)
 			if err != nil {
 				return nil, asBefore, err
 			}
-			n.DueTime = now.Add(publishWait)
-			n.ActivateTime = n.DueTime // planned
+			n.DueTime = now
 			return &n, addsKey, nil
 		})
+}
+
+// successorAmong is the key that is about to take another's place: the one that came furthest, nil for none.
+func successorAmong(parts []tenancy.SigningKey, k *tenancy.SigningKey) (next *tenancy.SigningKey) {
+	for i := range parts {
+		n := &parts[i]
+		if n.Algorithm == k.Algorithm && n.ID != k.ID && n.State < tenancy.SigningActive && (next == nil || n.State > next.State) {
+			next = n
+		}
+	}
+	return next
 }
 
 // RevokeSigningKeyNow takes a key out of the JWK Set at once. When it signed, a successor signs from the same moment: verifiers that
@@ -175,12 +173,13 @@ func (s *Service) RevokeSigningKeyNow(ctx context.Context, caller tenancy.Princi
 			if !signed {
 				return nil, restricts, nil
 			}
-			for i := range parts {
+			if n := successorAmong(parts, k); n != nil {
 				// A published successor has been known for a while: better than a fresh one.
-				if n := &parts[i]; n.Algorithm == k.Algorithm && n.State == tenancy.SigningPublished && n.ID != k.ID {
-					n.State, n.ActivateTime, n.DueTime, n.UpdateTime, n.ConfigVersion = tenancy.SigningActive, now, time.Time{}, now, t.ConfigVersion
-					return n, restricts, tx.UpdateSigningKey(n)
+				if n.State == tenancy.SigningStaged {
+					n.PublishTime = now
 				}
+				n.State, n.ActivateTime, n.DueTime, n.UpdateTime, n.ConfigVersion = tenancy.SigningActive, now, time.Time{}, now, t.ConfigVersion
+				return n, restricts, tx.UpdateSigningKey(n)
 			}
 			n, err := s.sealKey(t, next, tenancy.SigningActive, now)
 			return &n, addsKey | restricts, err
@@ -201,11 +200,11 @@ const (
 type replacement func(tx *store.Tx, t *tenancy.Tenant, k *tenancy.SigningKey, parts []tenancy.SigningKey, next *jose.PrivateKey, now time.Time) (successor *tenancy.SigningKey, effect keyEffect, err error)
 
 func (s *Service) replaceKey(ctx context.Context, caller tenancy.Principal, org id.Org, tenant id.Tenant, key id.SigningKey, call Call, method, action string, replace replacement) (SigningKeyChange, error) {
-	alg, err := s.signingKeyOf(ctx, org, tenant, key)
+	at, err := s.signingKeyOf(ctx, org, tenant, key)
 	if err != nil {
 		return SigningKeyChange{}, err
 	}
-	next, unused, err := s.successorOf(alg)
+	next, unused, err := s.successorOf(at.Algorithm)
 	if err != nil {
 		return SigningKeyChange{}, err
 	}
@@ -268,17 +267,4 @@ func lockServed(tx *store.Tx, tenant id.Tenant) (tenancy.Tenant, error) {
 		err = &tenancy.Error{Reason: tenancy.ReasonTenantState, Text: "the tenant is deleted; undelete it first", Meta: map[string]string{"state": t.State.String()}}
 	}
 	return t, err
-}
-
-// tokenLife is the longer of the lives of access and ID tokens under a tenant's policy.
-func tokenLife(layer *snapshotv1.Layer, overrides *tenancy.Policy) (time.Duration, error) {
-	var own *snapshotv1.Policy
-	if overrides != nil {
-		own = overrides.Policy
-	}
-	policy, _, err := snapshot.ResolveTenant(layer, own)
-	if err != nil {
-		return 0, err
-	}
-	return max(policy.GetToken().GetAccessTtl().AsDuration(), policy.GetToken().GetIdTokenTtl().AsDuration()), nil
 }

@@ -25,6 +25,8 @@ type Steps interface {
 	AddMissingKeys(ctx context.Context, org id.Org, tenant id.Tenant, supply func(jose.Algorithm) (*jose.PrivateKey, error)) error
 	// AdvanceSigningKey takes the scheduled step of a key that is due.
 	AdvanceSigningKey(ctx context.Context, org id.Org, tenant id.Tenant, key id.SigningKey) error
+	// RotateAgedKey begins the planned rotation of a key that has signed for long enough.
+	RotateAgedKey(ctx context.Context, org id.Org, tenant id.Tenant, key id.SigningKey) error
 }
 
 // KeysConfig is what a Keys worker needs. Worker and Secret must be set.
@@ -36,6 +38,8 @@ type KeysConfig struct {
 	Target int
 	// Share is the part of one processor that making keys may take while tenants wait for one, in percent; 0 means 50.
 	Share int
+	// Rotation is how long a key signs before its planned rotation begins; 0 leaves that to requests.
+	Rotation time.Duration
 
 	Now    func() time.Time // nil means time.Now
 	Logger *slog.Logger     // nil discards
@@ -53,6 +57,7 @@ type Keys struct {
 	log   *slog.Logger
 	now   func() time.Time
 	woken chan struct{}
+	aged  store.Place // where the walk over aged keys is; of advance alone
 
 	life   sync.Mutex
 	cancel context.CancelFunc
@@ -251,8 +256,16 @@ func (k *Keys) make(ctx context.Context, a jose.Algorithm) (*jose.PrivateKey, er
 	return key, err
 }
 
-// advance takes the scheduled steps of rotations each second, and forgets old answers each minute.
+// What the rotation of aged keys may take: so many begin in a minute, and a walk over all keys in an hour.
+const (
+	agedBatch = 20
+	agedPause = 60 // minutes between two walks
+)
+
+// advance takes the scheduled steps of rotations each second; each minute it forgets old answers and begins the rotation of some keys that
+// have signed for long enough.
 func (k *Keys) advance(ctx context.Context) {
+	walk := 0 // the minute in which the walk over aged keys goes on
 	for n := 0; ; n++ {
 		if err := k.due(ctx); err != nil && ctx.Err() == nil {
 			k.log.Error("could not take scheduled steps of key rotations", "error", err)
@@ -261,6 +274,15 @@ func (k *Keys) advance(ctx context.Context) {
 			if _, err := k.cfg.Worker.ForgetAnswers(ctx, k.now().Add(-store.RequestIDLife), 10_000); err != nil && ctx.Err() == nil {
 				k.log.Warn("could not forget old answers", "error", err)
 			}
+			if minute := n / 60; minute >= walk {
+				more, err := k.rotateAged(ctx)
+				if err != nil && ctx.Err() == nil {
+					k.log.Error("could not rotate keys that have signed for long enough", "error", err)
+				}
+				if walk = minute + 1; !more {
+					walk = minute + agedPause
+				}
+			}
 		}
 		if !pause(ctx, time.Second) {
 			return
@@ -268,12 +290,37 @@ func (k *Keys) advance(ctx context.Context) {
 	}
 }
 
+// due takes the steps that are due. One that fails is left for the next second and does not keep the others from theirs.
 func (k *Keys) due(ctx context.Context) error {
 	due, err := k.cfg.Worker.DueKeys(ctx, k.now(), 100)
 	for _, p := range due {
-		if err == nil {
-			err = k.steps.AdvanceSigningKey(ctx, p.Org, p.Tenant, p.Key)
+		if ctx.Err() != nil {
+			break
+		}
+		if aerr := k.steps.AdvanceSigningKey(ctx, p.Org, p.Tenant, p.Key); aerr != nil {
+			err = errors.Join(err, fmt.Errorf("key %s of %s: %w", p.Key, p.Tenant, aerr))
 		}
 	}
 	return err
+}
+
+// rotateAged begins the rotation of a few keys and reports whether there may be more. One that fails is met again by the next walk.
+func (k *Keys) rotateAged(ctx context.Context) (more bool, err error) {
+	if k.cfg.Rotation <= 0 {
+		return false, nil
+	}
+	keys, err := k.cfg.Worker.AgedKeys(ctx, k.now().Add(-k.cfg.Rotation), k.aged, agedBatch)
+	for _, p := range keys {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		k.aged = p
+		if rerr := k.steps.RotateAgedKey(ctx, p.Org, p.Tenant, p.Key); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("key %s of %s: %w", p.Key, p.Tenant, rerr))
+		}
+	}
+	if len(keys) < agedBatch {
+		k.aged = store.Place{}
+	}
+	return len(keys) == agedBatch, err
 }

@@ -284,6 +284,12 @@ func (w *Worker) DueKeys(ctx context.Context, now time.Time, limit int) ([]Place
 	return w.places(ctx, `SELECT org_id, tenant_id, id FROM signing_keys WHERE due_time <= $1 ORDER BY due_time LIMIT $2`, now, limit)
 }
 
+// AgedKeys lists signing keys that sign since before a time, in the order of their places after one.
+func (w *Worker) AgedKeys(ctx context.Context, before time.Time, after Place, limit int) ([]Place, error) {
+	return w.places(ctx, `SELECT org_id, tenant_id, id FROM signing_keys WHERE state = 3 AND activate_time < $1
+		AND (org_id, tenant_id, id) > ($2, $3, $4) ORDER BY org_id, tenant_id, id LIMIT $5`, before, after.Org, after.Tenant, after.Key, limit)
+}
+
 // Wanting lists tenants that wait for a key, the longest waiting first.
 func (w *Worker) Wanting(ctx context.Context, limit int) ([]Place, error) {
 	return w.places(ctx, `SELECT org_id, tenant_id, '00000000-0000-0000-0000-000000000000'::uuid FROM rsa_wanted ORDER BY create_time LIMIT $1`, limit)

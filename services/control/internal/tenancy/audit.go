@@ -35,6 +35,7 @@ const (
 	ActionKeyRevoked          = "apikey.revoked"
 	ActionSigningKeyAdded     = "signingkey.added"
 	ActionSigningKeyRotated   = "signingkey.rotated"
+	ActionSigningKeyPublished = "signingkey.published"
 	ActionSigningKeyActivated = "signingkey.activated"
 	ActionSigningKeyRemoved   = "signingkey.removed"
 	ActionSigningKeyRevoked   = "signingkey.revoked"
