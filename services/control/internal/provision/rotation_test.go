@@ -102,8 +102,7 @@ func TestACachingRelyingPartyNeverSeesAFailureInAPlannedRotation(t *testing.T) {
 		expires time.Time
 	}
 	var tokens []token
-	var cached []string
-	var fetched time.Time
+	cached, fetched := splitQuotes(string(l.served(l.tenant).JWKS())), l.time() // a moment before the rotation begins: the worst
 	var seen []string
 	c, err := l.RotateSigningKey(l.ctx, l.owner, l.org.ID, l.tenant, old, Call{})
 	if err != nil || c.Successor == nil || c.Successor.State != tenancy.SigningStaged {
