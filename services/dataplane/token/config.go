@@ -108,7 +108,7 @@ type Deps struct {
 	// Metrics counts requests; nil makes a private set.
 	Metrics *web.Metrics
 	// Tenants is the snapshot cache, started by its owner.
-	Tenants web.Tenants
+	Tenants Tenants
 	// Identity is the user store.
 	Identity Identity
 	// Keyring is the runtime keyring.
@@ -136,7 +136,8 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 	}()
 	p := parts{
 		identity: deps.Identity, keyring: deps.Keyring, opener: deps.Opener, timeout: time.Duration(cfg.Timeout),
-		web:      web.Config{Tenants: deps.Tenants, Logger: deps.Logger, Metrics: deps.Metrics, ClientCertHeader: cfg.ClientCertificates.Header},
+		tenants:  deps.Tenants,
+		web:      web.Config{Logger: deps.Logger, Metrics: deps.Metrics, ClientCertHeader: cfg.ClientCertificates.Header},
 		outbound: deps.Outbound, keys: deps.Keys, nonces: cfg.DPoPNonces == NoncesRequired,
 	}
 	if p.clientCAs, err = cfg.ClientCertificates.authorities(); err != nil {
@@ -161,7 +162,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 		}
 	}
 	var verifier *snapshot.Verifier
-	if p.web.Tenants == nil || p.opener == nil {
+	if p.tenants == nil || p.opener == nil {
 		if verifier, err = snapshot.LoadVerifier(string(cfg.SnapshotPins)); err != nil {
 			return nil, fmt.Errorf("token: snapshot_pins: %w", err)
 		}
@@ -171,8 +172,8 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 			return nil, err
 		}
 	}
-	if p.web.Tenants == nil {
-		if p.web.Tenants, err = life.openCache(cfg, verifier, deps); err != nil {
+	if p.tenants == nil {
+		if p.tenants, err = life.openCache(cfg, verifier, deps); err != nil {
 			return nil, err
 		}
 	}

@@ -214,7 +214,7 @@ func (r *rig) replica() *Service {
 	r.t.Cleanup(func() { grants.Close() })
 	s, err := build(parts{
 		identity: r.identity, grants: grants, keyring: r.world.Keyring, opener: r.world.Opener,
-		web: web.Config{Tenants: r.world, Logger: log, Now: r.clock},
+		tenants: dptest.Tenants{World: r.world}, web: web.Config{Logger: log, Now: r.clock},
 	})
 	if err != nil {
 		r.t.Fatal(err)

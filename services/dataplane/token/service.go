@@ -19,6 +19,7 @@ import (
 	"github.com/tenantry/tenantry/services/dataplane/internal/clientkeys"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/requestobject"
+	"github.com/tenantry/tenantry/services/dataplane/internal/signer"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 	"github.com/tenantry/tenantry/services/internal/outbound"
@@ -35,10 +36,16 @@ type Identity interface {
 	Revocations(ctx context.Context, ref identity.TenantRef, now time.Time) ([]identity.Revocation, error)
 }
 
+// Tenants finds tenants by host for requests, and by id for what names one; *snapshot.Cache is the one that services use.
+type Tenants interface {
+	web.Tenants
+	signer.Tenants
+}
+
 // Service answers the machine endpoints of every tenant.
 type Service struct {
 	web      *web.Server
-	tenants  web.Tenants
+	tenants  Tenants
 	identity Identity
 	grants   *grant.Store
 	keyring  *secret.Keyring
@@ -57,7 +64,8 @@ type Service struct {
 
 // parts are what a Service is made from, once configuration has become things.
 type parts struct {
-	web      web.Config
+	web      web.Config // its tenants are those below
+	tenants  Tenants
 	identity Identity
 	grants   *grant.Store
 	keyring  *secret.Keyring
@@ -71,16 +79,16 @@ type parts struct {
 }
 
 func build(p parts) (*Service, error) {
-	if p.identity == nil || p.grants == nil || p.keyring == nil || p.opener == nil {
-		return nil, errors.New("token: identity, grants, keyring and opener are required")
+	if p.tenants == nil || p.identity == nil || p.grants == nil || p.keyring == nil || p.opener == nil {
+		return nil, errors.New("token: tenants, identity, grants, keyring and opener are required")
 	}
-	p.web.Service, p.web.Machines = "token", true
+	p.web.Service, p.web.Machines, p.web.Tenants = "token", true, p.tenants
 	server, err := web.NewServer(p.web)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{
-		web: server, tenants: p.web.Tenants, identity: p.identity, grants: p.grants, keyring: p.keyring, mint: NewMinter(p.opener), log: p.web.Logger, timeout: p.timeout,
+		web: server, tenants: p.tenants, identity: p.identity, grants: p.grants, keyring: p.keyring, mint: NewMinter(p.opener), log: p.web.Logger, timeout: p.timeout,
 	}
 	if s.timeout <= 0 {
 		s.timeout = time.Second

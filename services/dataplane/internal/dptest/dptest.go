@@ -199,3 +199,19 @@ func (w *World) Lookup(_ context.Context, host string) (*snapshot.Tenant, error)
 func (w *World) Fresh(ctx context.Context, host, _ string) (*snapshot.Tenant, error) {
 	return w.Lookup(ctx, host)
 }
+
+// Tenants are the tenants of a World, found by id too, as the cache finds them.
+type Tenants struct{ *World }
+
+// Tenant finds a tenant that is served.
+func (t Tenants) Tenant(_ context.Context, tenant id.Tenant) (*snapshot.Tenant, error) {
+	if err := t.fail.Load(); err != nil {
+		return nil, *err
+	}
+	for _, served := range *t.hosts.Load() {
+		if served.ID == tenant {
+			return served, nil
+		}
+	}
+	return nil, snapshot.ErrUnknownTenant
+}
