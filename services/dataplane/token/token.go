@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 )
 
@@ -30,6 +31,12 @@ type redeemed struct {
 	access  oidc.AccessTokenInput
 	idToken *oidc.IDTokenInput // nil for none
 	refresh string             // empty for none
+
+	// at and as are the tenant and the client, as that tenant knows it, that the access token is made for; nil: those of the request.
+	at *snapshot.Tenant
+	as *oauth2.Client
+	// issuedTokenType goes into the answer to a token exchange.
+	issuedTokenType string
 
 	// taken is the authorization code, or other thing that counts once, that the exchange holds; nil for other grants. It is made used
 	// by the commit and released by any failure before. until is when the last token that came of it expires.
@@ -85,6 +92,8 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) 
 		err = s.redeemCode(r.Context(), x, &out)
 	case oauth2.GrantRefreshToken:
 		err = s.redeemRefreshToken(r.Context(), x, &out)
+	case oauth2.GrantTokenExchange:
+		err = s.redeemTokenExchange(r.Context(), x, &out)
 	case oauth2.GrantDeviceCode:
 		err = s.redeemDeviceCode(r.Context(), x, &out)
 	default:
@@ -105,11 +114,18 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) 
 // deliver mints, commits and writes.
 func (s *Service) deliver(w http.ResponseWriter, x *exchange, out *redeemed) error {
 	out.access.Binding = x.binding
-	access, ttl, err := s.mint.AccessToken(x.q.Tenant, x.client, &out.access, x.now)
+	at, as := x.q.Tenant, x.client
+	if out.at != nil {
+		at, as = out.at, out.as
+	}
+	access, ttl, err := s.mint.AccessToken(at, as, &out.access, x.now)
 	if err != nil {
 		return err
 	}
-	answer := oauth2.TokenResponse{AccessToken: access, TokenType: x.binding.TokenType(), ExpiresIn: ttl, RefreshToken: out.refresh, Scope: out.access.Scopes.String()}
+	answer := oauth2.TokenResponse{AccessToken: access, TokenType: x.binding.TokenType(), ExpiresIn: ttl, RefreshToken: out.refresh, Scope: out.access.Scopes.String(), IssuedTokenType: out.issuedTokenType}
+	if out.at != nil {
+		answer.Issuer = at.Issuer
+	}
 	if out.idToken != nil {
 		out.idToken.AccessToken = access
 		if answer.IDToken, err = s.mint.IDToken(x.q.Tenant, x.client, *out.idToken, x.now); err != nil {
