@@ -48,6 +48,7 @@ var groups = []group{
 	{"token", clientCredentials},
 	{"documents", documents},
 	{"introspection", introspection},
+	{"signed", signedRequests},
 	{"refresh", refresh},
 	{"lookup", lookup},
 	{"login", passwordLogin},

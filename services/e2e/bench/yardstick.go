@@ -92,6 +92,7 @@ func serveYardsticks(stdin io.Reader) error {
 		return err
 	}
 	mux.HandleFunc("/sign", bareSign(&y, key))
+	mux.HandleFunc("/prove", bareProve(&y, key))
 	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), y.Public)
 	if err != nil {
 		return err
