@@ -38,6 +38,8 @@ func (e *PageError) Unwrap() error { return e.cause }
 type RedirectError struct {
 	// Err is what is sent.
 	Err *Error
+	// ClientID is who it is sent to, for the signature of a response that is a JWT.
+	ClientID string
 	// RedirectURI is where it goes.
 	RedirectURI string
 	// ResponseMode is how.
@@ -72,6 +74,12 @@ type AuthorizationResponse struct {
 // CodeResponse is a successful authorization response (RFC 6749 section 4.1.2) with `iss` (RFC 9207 section 2).
 func CodeResponse(redirectURI, mode, code, state, issuer string) AuthorizationResponse {
 	return newResponse(redirectURI, mode, [][2]string{{ParamCode, code}}, state, issuer)
+}
+
+// SuccessResponse is a successful authorization response with the given parameters in front of state and iss (OpenID Connect Core
+// sections 3.2.2.5 and 3.3.2.5).
+func SuccessResponse(redirectURI, mode string, params [][2]string, state, issuer string) AuthorizationResponse {
+	return newResponse(redirectURI, mode, params, state, issuer)
 }
 
 func newResponse(redirectURI, mode string, params [][2]string, state, issuer string) AuthorizationResponse {

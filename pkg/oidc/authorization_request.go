@@ -35,6 +35,10 @@ type RequestOptions struct {
 	Scopes oauth2.Scopes
 	// DefaultAudience is the `resource` that every client may name.
 	DefaultAudience string
+	// ResponseTypes are those that the tenant allows beside code.
+	ResponseTypes []string
+	// DetailTypes are the types of authorization_details that the tenant knows (RFC 9396).
+	DetailTypes []oauth2.DetailType
 }
 
 // AuthorizationRequest is a valid authorization request of a proven client (OpenID Connect Core section 3.1.2.1).
@@ -46,8 +50,10 @@ type AuthorizationRequest struct {
 	ClientID, RedirectURI string
 	// WebRedirect is true when the redirect URI is https, so that no other program can receive the answer.
 	WebRedirect bool
-	// ResponseType is `code`; ResponseMode is query, fragment or form_post, never empty.
+	// ResponseType is in the order of words in which it is registered; Parts are what it stands for. ResponseMode is query, fragment,
+	// form_post or one of them with .jwt, never empty.
 	ResponseType, ResponseMode string
+	Parts                      ResponseParts
 	// State and Nonce are echoed; empty when absent.
 	State, Nonce string
 	// Scopes are what may be granted of what was asked.
@@ -73,6 +79,8 @@ type AuthorizationRequest struct {
 	Claims ClaimsRequest
 	// Resource is the audience asked for (RFC 8707); empty means the default.
 	Resource string
+	// Details are the authorization_details asked for (RFC 9396).
+	Details oauth2.Details
 	// Raw is the whole request as it came, for sealing: parsed again it gives this one again.
 	Raw oauth2.Params
 }
@@ -81,8 +89,9 @@ type AuthorizationRequest struct {
 //
 // It first proves the client and its redirect URI; until then every error is a *oauth2.PageError, because nothing may be sent to
 // an address that a stranger chose (RFC 6749 section 4.1.2.1). From then on every error is a *oauth2.RedirectError. The client is
-// also returned with a RedirectError. Unknown parameters are ignored (section 3.1); request objects are refused by name, since to
-// ignore them would be to serve a request that the client did not make (OpenID Connect Core sections 3.1.2.6 and 6).
+// also returned with a RedirectError. Unknown parameters are ignored (section 3.1). Request objects have been resolved by the caller; one
+// that is still there is refused by name, since to ignore it would be to serve a request that the client did not make (OpenID Connect
+// Core sections 3.1.2.6 and 6).
 func ParseAuthorizationRequest(p oauth2.Params, client func(clientID string) (*oauth2.Client, bool), o RequestOptions) (*AuthorizationRequest, *oauth2.Client, error) {
 	c, redirect, err := proveClient(p, client)
 	if err != nil {
@@ -125,12 +134,17 @@ func proveClient(p oauth2.Params, client func(string) (*oauth2.Client, bool)) (*
 
 // Fail is the redirected form of an error about this request.
 func (r *AuthorizationRequest) Fail(e *oauth2.Error) *oauth2.RedirectError {
-	return &oauth2.RedirectError{Err: e, RedirectURI: r.RedirectURI, ResponseMode: r.ResponseMode, State: r.State, Issuer: r.Issuer}
+	return &oauth2.RedirectError{Err: e, ClientID: r.ClientID, RedirectURI: r.RedirectURI, ResponseMode: r.ResponseMode, State: r.State, Issuer: r.Issuer}
 }
 
 // Respond is the successful response with a code.
 func (r *AuthorizationRequest) Respond(code string) oauth2.AuthorizationResponse {
 	return oauth2.CodeResponse(r.RedirectURI, r.ResponseMode, code, r.State, r.Issuer)
+}
+
+// RespondWith is the successful response with the given parameters, for response types with tokens.
+func (r *AuthorizationRequest) RespondWith(params [][2]string) oauth2.AuthorizationResponse {
+	return oauth2.SuccessResponse(r.RedirectURI, r.ResponseMode, params, r.State, r.Issuer)
 }
 
 // OpenID says whether this is an OpenID Connect request at all; without the scope it is a plain OAuth 2.0 one, which gets no ID
@@ -139,14 +153,22 @@ func (r *AuthorizationRequest) OpenID() bool { return r.Scopes.Contains(ScopeOpe
 
 // fill checks all that is answered by redirect. State and response mode come first, as every error needs them.
 func (r *AuthorizationRequest) fill(p oauth2.Params, c *oauth2.Client, o RequestOptions) error {
-	r.ResponseType = p.Get(oauth2.ParamResponseType)
-	r.ResponseMode = defaultMode(r.ResponseType)
+	r.ResponseType = CanonicalResponseType(p.Get(oauth2.ParamResponseType))
+	modeErr := r.parseMode(p.Get(oauth2.ParamResponseMode), c)
 	state := p.Get(oauth2.ParamState)
 	if len(state) > maxEchoBytes {
 		return oauth2.InvalidRequest("state is too long")
 	}
 	r.State = state
-	if err := r.parseResponse(p, c); err != nil {
+	if modeErr != nil {
+		return modeErr
+	}
+	if misfits := c.Misfits(); len(misfits) > 0 {
+		// The tenant's policy has become stricter since the client was registered.
+		return oauth2.UnauthorizedClient("the client does not meet its security profile: " + misfits[0].Rule)
+	}
+	var err error
+	if r.Parts, err = CheckResponseType(r.ResponseType, c, o.ResponseTypes); err != nil {
 		return err
 	}
 	switch {
@@ -157,8 +179,7 @@ func (r *AuthorizationRequest) fill(p oauth2.Params, c *oauth2.Client, o Request
 	case p.Has(ParamRegistration):
 		return protocolError(CodeRegistrationNotSupported, "registration in a request is not supported")
 	}
-	var err error
-	if r.CodeChallenge, err = oauth2.ParseCodeChallenge(p, c.NeedsPKCE()); err != nil {
+	if r.CodeChallenge, err = oauth2.ParseCodeChallenge(p, r.Parts.Code && c.NeedsPKCE()); err != nil {
 		return err
 	}
 	if r.Scopes, err = resolveScopes(p.Get(oauth2.ParamScope), c, o.Scopes); err != nil {
@@ -172,32 +193,40 @@ func (r *AuthorizationRequest) fill(p oauth2.Params, c *oauth2.Client, o Request
 			return err
 		}
 	}
-	return r.parseOpenID(p, o)
+	if r.Details, err = oauth2.ParseDetails(p.Get(oauth2.ParamAuthorizationDetails), o.DetailTypes, c.AuthorizationDetailsTypes); err != nil {
+		return err
+	}
+	return r.parseOpenID(p, c, o)
 }
 
-// parseResponse checks response_type, response_mode and the client's right to the grant behind them.
-func (r *AuthorizationRequest) parseResponse(p oauth2.Params, c *oauth2.Client) error {
-	switch mode := p.Get(oauth2.ParamResponseMode); mode {
+// parseMode finds the response mode, in a form in which the error about it can be sent as well.
+func (r *AuthorizationRequest) parseMode(asked string, c *oauth2.Client) error {
+	def := defaultMode(r.ResponseType)
+	signed := c.Profile.RequiresSignedResponse()
+	r.ResponseMode = def
+	if signed {
+		r.ResponseMode += ".jwt"
+	}
+	switch asked {
 	case "":
-	case oauth2.ResponseModeFragment, oauth2.ResponseModeFormPost:
-		r.ResponseMode = mode
-	case oauth2.ResponseModeQuery:
-		// Tokens must never get into a query, where logs and referrers keep them (Multiple Response Types section 3.0); the
-		// refusal below of a response type with tokens then goes by its own default.
-		if r.ResponseMode == oauth2.ResponseModeFragment {
+	case oauth2.ResponseModeJWT:
+		r.ResponseMode = def + ".jwt" // JWT Secured Authorization Response Mode section 2.3.4
+	case oauth2.ResponseModeQuery, oauth2.ResponseModeQueryJWT:
+		// Tokens must never get into a query, where logs and referrers keep them (Multiple Response Types section 3.0, JWT Secured
+		// Authorization Response Mode section 2.3.1).
+		if def == oauth2.ResponseModeFragment {
 			return oauth2.InvalidRequest("response_mode query is not for this response_type")
 		}
+		fallthrough
+	case oauth2.ResponseModeFragment, oauth2.ResponseModeFormPost, oauth2.ResponseModeFragmentJWT, oauth2.ResponseModeFormPostJWT:
+		if signed && !oauth2.SignedMode(asked) {
+			return oauth2.InvalidRequest("the security profile wants signed responses: response_mode jwt")
+		}
+		r.ResponseMode = asked
 	default:
 		return oauth2.InvalidRequest("this response_mode is not supported")
 	}
-	switch r.ResponseType {
-	case oauth2.ResponseTypeCode:
-	case "":
-		return oauth2.InvalidRequest("response_type is missing")
-	default:
-		return oauth2.UnsupportedResponseType()
-	}
-	return c.CheckGrant(oauth2.GrantAuthorizationCode)
+	return nil
 }
 
 // defaultMode: a response type with tokens in it goes by fragment, also its errors (OAuth 2.0 Multiple Response Type Encoding
@@ -235,9 +264,16 @@ func resolveScopes(raw string, c *oauth2.Client, tenant oauth2.Scopes) (oauth2.S
 }
 
 // parseOpenID reads the parameters of OpenID Connect Core section 3.1.2.1. They mean the same in a plain OAuth request.
-func (r *AuthorizationRequest) parseOpenID(p oauth2.Params, o RequestOptions) error {
-	if r.Nonce = p.Get(ParamNonce); len(r.Nonce) > maxEchoBytes {
+func (r *AuthorizationRequest) parseOpenID(p oauth2.Params, c *oauth2.Client, o RequestOptions) error {
+	r.Nonce = p.Get(ParamNonce)
+	switch {
+	case len(r.Nonce) > maxEchoBytes:
 		return oauth2.InvalidRequest("nonce is too long")
+	case r.Parts.IDToken && !r.OpenID():
+		return oauth2.InvalidRequest("a response_type with id_token wants the scope openid")
+	case r.Parts.IDToken && r.Nonce == "":
+		// Section 3.2.2.1: without it a stolen ID token could be played to the client.
+		return oauth2.InvalidRequest("nonce is missing: an ID token from the authorization endpoint needs one")
 	}
 	var err error
 	if r.Prompt, err = ParsePrompt(p.Get(ParamPrompt)); err != nil {
@@ -263,6 +299,13 @@ func (r *AuthorizationRequest) parseOpenID(p oauth2.Params, o RequestOptions) er
 	r.UILocales = localeList(p.Get(ParamUILocales))
 	r.ClaimsLocales = localeList(p.Get(ParamClaimsLocales))
 	r.ACRValues = wordList(p.Get(ParamACRValues), oauth2.ValidScope)
+	// What the client has registered stands for what the request does not say (OpenID Connect Registration section 2).
+	if r.MaxAge == nil {
+		r.MaxAge = c.DefaultMaxAge
+	}
+	if r.ACRValues == nil {
+		r.ACRValues = c.DefaultACRValues
+	}
 	return nil
 }
 

@@ -45,7 +45,7 @@ func newClient(t testing.TB) *oauth2.Client {
 	}
 	return &oauth2.Client{
 		ID: "cli_a", Enabled: true, GrantTypes: grants, RedirectURIs: redirects(t, oauth2.RedirectRules{}, callback, callback+"?x=1"),
-		PostLogoutRedirectURIs: []string{"https://app.example/bye"},
+		PostLogoutRedirectURIs: []string{"https://app.example/bye"}, Protocol: oauth2.Protocol{AuthorizationDetailsTypes: []string{"payment"}},
 	}
 }
 
@@ -59,7 +59,7 @@ func only(c *oauth2.Client) func(string) (*oauth2.Client, bool) {
 }
 
 func options() RequestOptions {
-	return RequestOptions{Issuer: issuer, CreatedAt: created, DefaultAudience: "https://api.example"}
+	return RequestOptions{Issuer: issuer, CreatedAt: created, DefaultAudience: "https://api.example", DetailTypes: []oauth2.DetailType{{Type: "payment"}}}
 }
 
 // request encodes parameters on top of a valid request; an empty value removes one.
@@ -102,7 +102,7 @@ func TestParseAuthorizationRequest(t *testing.T) {
 	hour := time.Hour
 	want := &AuthorizationRequest{
 		Issuer: issuer, CreatedAt: created, ClientID: "cli_a", RedirectURI: callback, WebRedirect: true, ResponseType: "code",
-		ResponseMode: "form_post", State: "st", Nonce: "n-1", Scopes: oauth2.Scopes{"openid", "profile", "offline_access"},
+		Parts: ResponseParts{Code: true}, ResponseMode: "form_post", State: "st", Nonce: "n-1", Scopes: oauth2.Scopes{"openid", "profile", "offline_access"},
 		CodeChallenge: challenge, Prompt: PromptLogin | PromptConsent, MaxAge: &hour, LoginHint: "gavin@hooli.example", IDTokenHint: "a.b.c",
 		Display: "popup", UILocales: []string{"de-CH", "de"}, ClaimsLocales: []string{"fr"}, ACRValues: []string{"urn:tenantry:acr:pwd", "1"},
 		Claims: ClaimsRequest{IDToken: []ClaimRequest{{Name: "name", Essential: true}}}, Resource: "https://api.example", Raw: r.Raw,

@@ -83,14 +83,15 @@ func (ClaimsRequest) find(list []ClaimRequest, name string) (ClaimRequest, bool)
 	return ClaimRequest{}, false
 }
 
-// subject is the user that the claims parameter insists on: `sub` with a value (OpenID Connect Core section 5.5.1).
-func (r ClaimsRequest) subject() string {
+// subjects are the users of whom the claims parameter insists on one: `sub` with value or values (OpenID Connect Core section 5.5.1);
+// nil when anybody will do.
+func (r ClaimsRequest) subjects() []string {
 	for _, list := range [][]ClaimRequest{r.IDToken, r.UserInfo} {
-		if c, ok := r.find(list, "sub"); ok && len(c.Values) == 1 {
-			return c.Values[0]
+		if c, ok := r.find(list, "sub"); ok && len(c.Values) > 0 {
+			return c.Values
 		}
 	}
-	return ""
+	return nil
 }
 
 // acr gives the classes of which one is essential (OpenID Connect Core section 5.5.1.1), nil when any will do.

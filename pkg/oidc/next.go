@@ -25,6 +25,8 @@ type SessionState struct {
 	AuthTime time.Time
 	// ACR is the class of that login.
 	ACR string
+	// Selected is true when this user has been chosen for this request on the page that prompt=select_account asks for.
+	Selected bool
 }
 
 func (s SessionState) subject() string {
@@ -40,6 +42,9 @@ type ConsentState struct {
 	Scopes oauth2.Scopes
 	// GrantedAt is when the user last said yes; zero for never.
 	GrantedAt time.Time
+	// Answered is true when this user has said yes to this very request. authorization_details need it: they are about one occasion, and
+	// a yes to another request of the client, in another tab, says nothing of them (RFC 9396 section 11.2).
+	Answered bool
 }
 
 // Step is what /authorize does next.
@@ -50,6 +55,7 @@ const (
 	StepError    Step = iota // answer the client with the error
 	StepLogin                // show the login page
 	StepRegister             // show the registration page
+	StepSelect               // show the page where the user chooses an account
 	StepConsent              // show the consent page
 	StepIssue                // issue a code
 )
@@ -61,6 +67,8 @@ func (s Step) String() string {
 		return "login"
 	case StepRegister:
 		return "register"
+	case StepSelect:
+		return "select_account"
 	case StepConsent:
 		return "consent"
 	case StepIssue:
@@ -99,6 +107,9 @@ func (r *AuthorizationRequest) next(c *oauth2.Client, s SessionState, consent Co
 		}
 		return StepLogin, nil
 	}
+	if r.Prompt.Has(PromptSelectAccount) && !fresh && !s.Selected {
+		return StepSelect, nil
+	}
 	// The client insists on a user (OpenID Connect Core sections 3.1.2.1, id_token_hint, and 5.5.1, sub with a value). Somebody
 	// else's old session is no answer, and after a login for this very request it is an error, not another round.
 	if !r.wanted(s.subject()) {
@@ -121,7 +132,7 @@ func (r *AuthorizationRequest) next(c *oauth2.Client, s SessionState, consent Co
 
 // needsLogin is about sessions that were not made for this request.
 func (r *AuthorizationRequest) needsLogin(s SessionState, now time.Time) bool {
-	if !s.Present || r.Prompt.Has(PromptLogin|PromptSelectAccount|PromptCreate) {
+	if !s.Present || r.Prompt.Has(PromptLogin|PromptCreate) {
 		return true
 	}
 	// "Greater than" in the standard; 0 must ask even in the same instant (OpenID Connect Core section 3.1.2.1).
@@ -131,6 +142,10 @@ func (r *AuthorizationRequest) needsLogin(s SessionState, now time.Time) bool {
 func (r *AuthorizationRequest) needsConsent(c *oauth2.Client, consent ConsentState) bool {
 	answered := !consent.GrantedAt.IsZero() && r.since(consent.GrantedAt)
 	switch {
+	case consent.Answered:
+		return false
+	case len(r.Details) > 0:
+		return true // also by a client of the tenant's own company
 	case answered && r.Scopes.Subset(consent.Scopes):
 		return false
 	case r.Prompt.Has(PromptConsent):
@@ -150,8 +165,8 @@ func (r *AuthorizationRequest) wanted(sub string) bool {
 	if r.HintSubject != "" && r.HintSubject != sub {
 		return false
 	}
-	claimed := r.Claims.subject()
-	return claimed == "" || claimed == sub
+	claimed := r.Claims.subjects()
+	return len(claimed) == 0 || slices.Contains(claimed, sub)
 }
 
 // since says whether t is not before the request. Databases keep microseconds, so that is what is compared.

@@ -28,6 +28,8 @@ func TestNext(t *testing.T) {
 	yes := func(d time.Duration, scopes ...string) ConsentState {
 		return ConsentState{Scopes: scopes, GrantedAt: created.Add(d)}
 	}
+	selected := func(s SessionState) SessionState { s.Selected = true; return s }
+	details := map[string]string{"authorization_details": `[{"type":"payment"}]`}
 	none := SessionState{}
 	now := created.Add(5 * time.Minute)
 
@@ -59,7 +61,18 @@ func TestNext(t *testing.T) {
 		{"login, old session of the same second", first, map[string]string{"prompt": "login"}, "", at(-time.Microsecond), ConsentState{}, StepLogin, ""},
 		{"login, done", first, map[string]string{"prompt": "login"}, "", at(time.Second), ConsentState{}, StepIssue, ""},
 		{"login, done at the same instant", first, map[string]string{"prompt": "login"}, "", at(0), ConsentState{}, StepIssue, ""},
-		{"select_account is treated as login", first, map[string]string{"prompt": "select_account"}, "", at(-time.Hour), ConsentState{}, StepLogin, ""},
+		{"select_account, nobody to choose", first, map[string]string{"prompt": "select_account"}, "", none, ConsentState{}, StepLogin, ""},
+		{"select_account", first, map[string]string{"prompt": "select_account"}, "", at(-time.Hour), ConsentState{}, StepSelect, ""},
+		{"select_account, chosen", first, map[string]string{"prompt": "select_account"}, "", selected(at(-time.Hour)), ConsentState{}, StepIssue, ""},
+		{"select_account, another one came in", first, map[string]string{"prompt": "select_account"}, "", at(time.Second), ConsentState{}, StepIssue, ""},
+		{"select_account, login too old", first, map[string]string{"prompt": "select_account", "max_age": "60"}, "", selected(at(-time.Hour)), ConsentState{}, StepLogin, ""},
+		{"login select_account, chosen", first, map[string]string{"prompt": "login select_account"}, "", selected(at(-time.Hour)), ConsentState{}, StepLogin, ""},
+
+		{"details, first party", first, details, "", at(-time.Hour), ConsentState{}, StepConsent, ""},
+		{"details, consented before", third, details, "", at(-time.Hour), yes(-time.Hour, "openid"), StepConsent, ""},
+		{"details, a yes to another request since", third, details, "", at(-time.Hour), yes(time.Second, "openid"), StepConsent, ""},
+		{"details, a yes to this request", third, details, "", at(-time.Hour), ConsentState{Answered: true}, StepIssue, ""},
+		{"details, none", first, map[string]string{"prompt": "none", "authorization_details": details["authorization_details"]}, "", at(-time.Hour), ConsentState{}, StepError, CodeConsentRequired},
 		{"create, not logged in", first, map[string]string{"prompt": "create"}, "", none, ConsentState{}, StepRegister, ""},
 		{"create, logged in before", first, map[string]string{"prompt": "create"}, "", at(-time.Hour), ConsentState{}, StepRegister, ""},
 		{"create, done", first, map[string]string{"prompt": "create"}, "", at(time.Second), ConsentState{}, StepIssue, ""},
@@ -160,6 +173,8 @@ func TestNextEnds(t *testing.T) {
 				}
 				now = now.Add(time.Hour)
 				switch step {
+				case StepSelect:
+					s.Selected = true
 				case StepLogin, StepRegister:
 					s = SessionState{Present: true, UserID: id.NewUser(), AuthTime: now}
 				case StepConsent:
@@ -180,7 +195,7 @@ func TestStepNames(t *testing.T) {
 	for s := StepError; s <= StepIssue; s++ {
 		names = append(names, s.String())
 	}
-	if !slices.Equal(names, []string{"error", "login", "register", "consent", "issue"}) {
+	if !slices.Equal(names, []string{"error", "login", "register", "select_account", "consent", "issue"}) {
 		t.Errorf("%q", names)
 	}
 }

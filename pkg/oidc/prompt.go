@@ -16,7 +16,7 @@ const (
 	PromptNone          PromptSet = 1 << iota // OpenID Connect Core section 3.1.2.1: no page at all
 	PromptLogin                               // OpenID Connect Core section 3.1.2.1: log in again
 	PromptConsent                             // OpenID Connect Core section 3.1.2.1: ask for consent again
-	PromptSelectAccount                       // OpenID Connect Core section 3.1.2.1: treated as login, where any user may come in
+	PromptSelectAccount                       // OpenID Connect Core section 3.1.2.1: choose an account, or come in as another user
 	PromptCreate                              // Initiating User Registration section 4.1: register
 )
 

@@ -35,7 +35,7 @@ func sample(t *testing.T, name string, dir keyfiles.Dir, replace ...string) stri
 			t.Fatalf("deploy/%s.yaml has no %q", name, replace[i])
 		}
 	}
-	adapted := strings.NewReplacer(append([]string{"/run/secrets/", string(dir) + "/"}, replace...)...).Replace(string(text))
+	adapted := strings.NewReplacer(append([]string{"/run/secrets/", string(dir) + "/", "/run/tenantry/", string(dir) + "/"}, replace...)...).Replace(string(text))
 	file := filepath.Join(t.TempDir(), name+".yaml")
 	if err := os.WriteFile(file, []byte(adapted), 0o600); err != nil {
 		t.Fatal(err)
