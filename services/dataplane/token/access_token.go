@@ -31,12 +31,18 @@ var accessOptions = jose.VerifyOptions{
 // maxAccessToken is larger than any access token of ours: 4 KiB of names, the rest, base64.
 const maxAccessToken = 8 << 10
 
-// verifyAccess checks an access token at a tenant. Errors mean that it is not one of its live tokens.
+// verifyAccess checks an access token that is a JWT at a tenant; Service.access also takes opaque ones. Errors mean that it is not one
+// of its live tokens.
 func verifyAccess(t *snapshot.Tenant, token string, now time.Time) (accessToken, error) {
 	payload, _, err := t.Keys.Set().Verify(token, accessOptions)
 	if err != nil {
 		return accessToken{}, err
 	}
+	return checkAccess(t, payload, now)
+}
+
+// checkAccess judges the payload of an access token that is authentic.
+func checkAccess(t *snapshot.Tenant, payload []byte, now time.Time) (accessToken, error) {
 	claims, err := oidc.ParseAccessToken(payload)
 	if err != nil {
 		return accessToken{}, err

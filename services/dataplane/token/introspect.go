@@ -41,25 +41,22 @@ func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Requ
 	if grantID, generation, ok := parseRefresh(s.keyring.Tenant(q.Tenant.ID), text, client.UID); ok {
 		return s.introspectRefresh(w, r, q, client, grantID, generation)
 	}
-	token, err := verifyAccess(q.Tenant, text, q.Start)
+	token, err := s.access(q.Tenant, text, q.Start)
 	if err != nil {
-		web.WriteJSON(w, http.StatusOK, inactive)
-		return nil //nolint:nilerr // section 2.2: an answer, not an error
+		return s.writeIntrospection(w, r, q, client, inactive) // section 2.2: an answer, not an error
 	}
 	revoked, err := s.revoked(r.Context(), q, &token.claims)
 	if err != nil {
 		return err
 	}
 	if revoked {
-		web.WriteJSON(w, http.StatusOK, inactive)
-		return nil
+		return s.writeIntrospection(w, r, q, client, inactive)
 	}
 	buf := payloads.Get().(*[]byte)
 	defer payloads.Put(buf)
 	body := oidc.AppendIntrospection((*buf)[:0], token.payload, &token.claims)
 	*buf = body[:0]
-	web.WriteJSON(w, http.StatusOK, body)
-	return nil
+	return s.writeIntrospection(w, r, q, client, body)
 }
 
 // refreshInfo is the answer for a live refresh token (section 2.2).
@@ -74,6 +71,9 @@ type refreshInfo struct {
 	Org      string `json:"org"`
 	Tenant   string `json:"tnt"`
 	TokenUse string `json:"token_use"`
+
+	Confirmation oauth2.Binding  `json:"cnf,omitzero"`
+	Details      json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 func (s *Service) introspectRefresh(w http.ResponseWriter, r *http.Request, q *web.Request, c *oauth2.Client, grantID id.Grant, generation int) error {
@@ -85,18 +85,18 @@ func (s *Service) introspectRefresh(w http.ResponseWriter, r *http.Request, q *w
 	}
 	expire := familyEnd(&f, c)
 	if err != nil || f.Client != c.UID || !f.RevokeTime.IsZero() || f.Generation != generation || !q.Start.Before(expire) {
-		web.WriteJSON(w, http.StatusOK, inactive)
-		return nil
+		return s.writeIntrospection(w, r, q, c, inactive)
 	}
+	binding, _ := oauth2.ParseBinding(f.Binding)
 	body, err := json.Marshal(refreshInfo{
 		Active: true, ClientID: c.ID, Issuer: q.Tenant.Issuer, Subject: f.User.String(), Scope: oauth2.Scopes(f.Scopes).String(),
 		Issued: f.RotateTime.Unix(), Expire: expire.Unix(), Org: q.Tenant.Org.String(), Tenant: q.Tenant.ID.String(), TokenUse: "refresh",
+		Confirmation: binding, Details: json.RawMessage(f.AuthorizationDetails),
 	})
 	if err != nil {
 		return err
 	}
-	web.WriteJSON(w, http.StatusOK, body)
-	return nil
+	return s.writeIntrospection(w, r, q, c, body)
 }
 
 // familyEnd is when a family's newest token stops working if nothing happens.

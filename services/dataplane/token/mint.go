@@ -20,6 +20,8 @@ import (
 // may call it still cannot have anything else signed. It is safe for concurrent use and does no I/O.
 type Minter struct {
 	opener *secret.Opener
+	// keyring seals opaque access tokens; without it their clients get none.
+	keyring *secret.Keyring
 }
 
 // NewMinter makes a Minter that opens tenants' signing keys with the region's private keys.
@@ -41,10 +43,6 @@ func (m *Minter) AccessToken(t *snapshot.Tenant, c *oauth2.Client, in *oidc.Acce
 	in.IssuedAt, in.ExpireTime = now, now.Add(ttl)
 	rand.Read(in.ID[:]) // crypto/rand.Read never fails since Go 1.24: it ends the process instead
 
-	signer, err := m.signer(t, c.AccessAlg)
-	if err != nil {
-		return "", 0, err
-	}
 	buf := payloads.Get().(*[]byte)
 	defer payloads.Put(buf)
 	payload, err := oidc.AppendAccessToken((*buf)[:0], in)
@@ -52,6 +50,14 @@ func (m *Minter) AccessToken(t *snapshot.Tenant, c *oauth2.Client, in *oidc.Acce
 		return "", 0, err
 	}
 	*buf = payload[:0]
+	if c.OpaqueAccessTokens {
+		token, err := m.sealAccess(t, payload)
+		return token, ttl, err
+	}
+	signer, err := m.signer(t, c.AccessAlg)
+	if err != nil {
+		return "", 0, err
+	}
 	token, err := signer.Sign(oidc.TypeAccessToken, payload)
 	return token, ttl, err
 }

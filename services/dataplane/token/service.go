@@ -93,6 +93,7 @@ func build(p parts) (*Service, error) {
 	if s.timeout <= 0 {
 		s.timeout = time.Second
 	}
+	s.mint.keyring = p.keyring
 	s.keys, s.opener, s.secrets, s.clientCAs, s.nonces = p.keys, p.opener, new(openedSecrets), p.clientCAs, p.nonces
 	if s.keys == nil {
 		s.keys = clientkeys.New(p.outbound, p.web.Logger)

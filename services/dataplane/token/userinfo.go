@@ -40,7 +40,7 @@ func (s *Service) userinfo(w http.ResponseWriter, r *http.Request, q *web.Reques
 	if err != nil {
 		return err
 	}
-	token, err := verifyAccess(q.Tenant, text, q.Start)
+	token, err := s.access(q.Tenant, text, q.Start)
 	if err != nil {
 		return oauth2.ResourceError(errToken.WithCause(err), scheme == oauth2.TokenTypeDPoP)
 	}
