@@ -57,7 +57,6 @@ type cluster struct {
 	cache   string
 	claims  string // the iss of discovery, when it is to be a wrong one
 	block   chan struct{}
-	secret  string
 	active  map[string]string // introspection answers by token
 
 	discoveries, keySets, introspections atomic.Int32
@@ -200,17 +199,24 @@ func (c *cluster) token(label string, change map[string]any) string {
 func (c *cluster) payload(label string, change map[string]any) []byte {
 	c.t.Helper()
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.payloadLocked(label, change)
+}
+
+func (c *cluster) payloadLocked(label string, changes ...map[string]any) []byte {
+	c.t.Helper()
 	h := c.tenants[label]
-	c.mu.Unlock()
 	now := c.clock.now().Unix()
 	m := map[string]any{
 		"iss": h.issuer, "sub": "uid_1", "aud": api, "client_id": "cli_chat", "org": "org_piedpiper", "tnt": h.tenant, "token_use": "user", "env": "prod",
 		"sid": "ses_1", "gnt": "gnt_1", "auth_time": now - 100, "acr": "urn:tenantry:acr:pwd", "amr": []string{"pwd"}, "scope": "openid chat:write",
 		"roles": []string{"moderator"}, "cfg": 7, "iat": now, "nbf": now, "exp": now + 600, "jti": "01j9zr0g5vx3",
 	}
-	for name, value := range change {
-		if m[name] = value; value == nil {
-			delete(m, name)
+	for _, change := range changes {
+		for name, value := range change {
+			if m[name] = value; value == nil {
+				delete(m, name)
+			}
 		}
 	}
 	raw, err := json.Marshal(m)
