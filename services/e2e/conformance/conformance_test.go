@@ -171,6 +171,9 @@ type provider struct {
 	protocol map[string]any
 	// options are the variant of an OpenID Connect plan.
 	options oidcOptions
+	// ciba is the variant of a CIBA plan, and notification its clients' notification endpoint.
+	ciba         ciba
+	notification string
 	// fapi is the variant of a FAPI 2.0 plan.
 	fapi fapi2
 }
@@ -204,7 +207,8 @@ func (p *provider) signIn(t *testing.T) {
 	b := e2etest.NewBrowser(t)
 	b.StopAt = p.client.Returned
 	c := p.client.For(t)
-	page := b.Get(c.Start(nil, nil).URL).SignIn(p.who)
+	r := &run{T: t, provider: p, browser: b}
+	page := r.through(c, b.Get(c.Start(url.Values{"prompt": {"login"}}, nil).URL))
 	if _, _, ok := c.Delivered(page); !ok {
 		t.Fatalf("after the login: %v\n%s", page, page.Text())
 	}

@@ -65,19 +65,32 @@ func (k logoutKind) provider(t *testing.T) *provider {
 	if k.policy != nil {
 		config["oauthPolicy"] = k.policy
 	}
-	more := map[string]any{"idTokenAlg": "RS256", "protocol": protocol}
-	if k.policy != nil { // the page that embeds the iframe is the suite's
-		more["redirectUris"] = []string{suite.URL + "/callback"}
-	}
-	p := provision(t, "logout", draft(config, web("one", "client_secret_basic", more)), nil)
+	p := provision(t, "logout", draft(config, web("one", "client_secret_basic", map[string]any{"idTokenAlg": "RS256", "protocol": protocol})), nil)
 	p.waitForRSA(t)
 	p.suite, p.protocol = suite, protocol
 	p.client = oidcOptions{}.party(t, p.tenant, "one", "client_secret_basic")
 	if k.policy != nil {
-		p.client.Redirect = suite.URL + "/callback"
+		p.client = p.neighbour(t)
 	}
 	p.signIn(t)
 	return p
+}
+
+// neighbour makes a client whose pages are the suite's, under a name of the provider's own site: what a browser lets an iframe see of
+// its cookies in the pages of other sites is the browser's business and not the provider's.
+func (p *provider) neighbour(t *testing.T) *e2etest.Party {
+	t.Helper()
+	home := p.suite.At("rp." + p.tenant.Org.Slug + ".localhost")
+	made := p.rig.API(t, p.tenant.Org.Key, http.MethodPost, "/v1/"+p.tenant.Name+"/clients?clientId=frame", map[string]any{
+		"displayName": "Frame", "kind": "SPA", "clientType": "PUBLIC", "firstParty": true, "redirectUris": []string{home + "/callback"},
+		"postLogoutRedirectUris": []string{home + "/bye"}, "grantTypes": []string{"authorization_code"}, "tokenEndpointAuthMethod": "none",
+	})
+	c := e2etest.NewParty(t, p.tenant.Issuer, e2etest.Client{ID: e2etest.Str(made, "uid")}, "none")
+	c.Redirect, c.PKCE = home+"/callback", true
+	e2etest.Eventually(t, 30*time.Second, "the new client is known", func() bool {
+		return get(t, c.Start(nil, nil).URL, nil).Status < 400
+	})
+	return c
 }
 
 // says checks members of discovery that must be true.

@@ -14,6 +14,8 @@ func plans() []*plan {
 		tokenPlans(),
 		fapi2Plans(),
 		otherLogoutPlans(),
+		cibaPlans(),
+		dynamicPlans(),
 	)
 }
 

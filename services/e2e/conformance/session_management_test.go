@@ -35,10 +35,12 @@ function ask(text) { document.getElementById("op").contentWindow.postMessage(tex
 // for another client's state, and changed after the logout.
 func sessionIframe(r *run) {
 	iframe := e2etest.Str(r.c.Doc, "check_session_iframe")
+	home, _ := strings.CutSuffix(r.c.Redirect, "/callback")
 	page := r.suite.Handle("rp", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = fmt.Fprintf(w, clientPage, iframe, r.tenant.Issuer, r.tenant.Issuer)
 	})
+	page = home + mustURL(r.T, page).Path
 	ctx := e2etest.Chrome(r, chromedp.Flag("ignore-certificate-errors", true))
 	do := func(what string, steps ...chromedp.Action[chromedp.Void]) {
 		r.Helper()
@@ -89,7 +91,7 @@ func sessionIframe(r *run) {
 			r.Errorf("%s: %q, want %q", c.what, got, c.want)
 		}
 	}
-	end := r.c.Endpoint("end_session_endpoint") + "?" + url.Values{"id_token_hint": {g.IDToken}, "post_logout_redirect_uri": {e2etest.PostLogoutURI}}.Encode()
+	end := r.c.Endpoint("end_session_endpoint") + "?" + url.Values{"id_token_hint": {g.IDToken}, "post_logout_redirect_uri": {home + "/bye"}}.Encode()
 	do("log out", chromedp.Navigate(end), chromedp.WaitReady("body"))
 	if read(`String(document.querySelector("form[action='/oauth2/logout'] button") !== null)`) == "true" {
 		do("confirm", chromedp.Click("main form button.primary"), chromedp.WaitNotPresent("form[action='/oauth2/logout']"))

@@ -54,14 +54,14 @@ func (r *Rig) writeConfig(t testing.TB) {
 		dataPlane["trusted_proxies"] = []string{"127.0.0.0/8"}
 	}
 	signerSocket := filepath.Join(shortDir(t), "signer")
-	r.writeFile(t, "token.yaml", with(process(Token), dataPlane)+yaml("", map[string]any{
+	r.writeFile(t, "token.yaml", with(process(Token), dataPlane)+r.outbound(t)+r.clientCertificates(t)+yaml("", map[string]any{
 		"listen": address(r.Token), "internal": map[string]any{"address": "unix:" + signerSocket}, "signing_keys": []string{r.Keys.RegionSigning()},
 	}))
 	r.writeFile(t, "login.yaml", with(process(Login), dataPlane)+r.outbound(t)+yaml("", map[string]any{
 		"listen": address(r.Login), "signer": map[string]any{"address": "unix:" + signerSocket},
 		"mail": map[string]any{"host": "127.0.0.1", "port": smtp, "tls": "none", "from": "no-reply@piedpiper.example"},
 	}))
-	r.writeFile(t, "control.yaml", with(process(Control), r.controlConfig(t, configRedis, identityDB)))
+	r.writeFile(t, "control.yaml", with(process(Control), r.controlConfig(t, configRedis, identityDB))+r.outbound(t))
 }
 
 // outbound lets a service reach the tests' own servers on loopback addresses, when they speak TLS.
@@ -72,6 +72,17 @@ func (r *Rig) outbound(t testing.TB) string {
 	}
 	return yaml("", map[string]any{"outbound": map[string]any{
 		"allow_networks": []string{"127.0.0.0/8"}, "ca_file": r.writeFile(t, "suite-ca.pem", certificates().pem()),
+	}})
+}
+
+// clientCertificates says where the edge puts its callers' certificates, and whose count.
+func (r *Rig) clientCertificates(t testing.TB) string {
+	t.Helper()
+	if !r.tls {
+		return ""
+	}
+	return yaml("", map[string]any{"client_certificates": map[string]any{
+		"header": "Client-Cert", "ca_file": r.writeFile(t, "client-ca.pem", certificates().pem()),
 	}})
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,6 +65,11 @@ func NewSuite(t testing.TB) *Suite {
 	}()
 	t.Cleanup(func() { _ = server.Close() })
 	return s
+}
+
+// At is the server's address under another name below localhost, which browsers resolve.
+func (s *Suite) At(host string) string {
+	return "https://" + host + s.URL[strings.LastIndexByte(s.URL, ':'):]
 }
 
 // ServeHTTP remembers a request and answers it.
