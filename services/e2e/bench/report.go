@@ -36,7 +36,7 @@ How it is measured:
   It is the same for both sides of a ratio, and its cost is in the figures of both.
 - The two sides take turns (A B B A A B …) and medians are taken, of the slices for a figure and of the pairs for a ratio.
 - ` + "`hello`" + ` is a net/http handler that writes the same headers and body. ` + "`bare sign`" + ` parses the form, takes one SHA-256 and
-  signs one ES256 JWT with crypto/ecdsa; `bare proof` verifies a client assertion and a DPoP proof as well, which were signed before the
+  signs one ES256 JWT with crypto/ecdsa; ` + "`bare proof`" + ` verifies a client assertion and a DPoP proof as well, which were signed before the
   clock ran. The bare introspection verifies one ES256 signature and asks Redis once. Each runs in a process
   of its own with the same GOMAXPROCS, and knows nothing of tenants, clients, errors, logs or attacks.
 - CPU is user and system time of the serving processes, from /proc. A login's CPU beside the hash is measured on the login service with
