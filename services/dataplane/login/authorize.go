@@ -8,10 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
-	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -23,7 +22,7 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request, q *web.Reque
 		return s.fault(w, r, q, err)
 	}
 	if !sealed {
-		if p, err = s.admit(q, p); err != nil {
+		if p, err = s.admit(r.Context(), q, p); err != nil {
 			return s.fault(w, r, q, err)
 		}
 	}
@@ -37,7 +36,7 @@ func (s *Service) authorizePost(w http.ResponseWriter, r *http.Request, q *web.R
 	if err != nil {
 		return s.fault(w, r, q, pageFault(err))
 	}
-	p, err := s.admit(q, arrived(q, params.With(paramSealed, "")))
+	p, err := s.admit(r.Context(), q, arrived(q, params.With(paramSealed, "")))
 	if err != nil {
 		return s.fault(w, r, q, err)
 	}
@@ -45,26 +44,6 @@ func (s *Service) authorizePost(w http.ResponseWriter, r *http.Request, q *web.R
 		return s.fault(w, r, q, err)
 	}
 	return redirect(w, s.step(oidc.PathAuthorize, q, p))
-}
-
-// admit replaces the id_token_hint of a request that has just arrived by the subject that it proves. A hint that is not one of
-// ours is told to the client; to go on without it could log in somebody else than the client asked for.
-func (s *Service) admit(q *web.Request, p pending) (pending, error) {
-	token := p.params.Get(oidc.ParamIDTokenHint)
-	if token == "" {
-		return p, nil
-	}
-	p.params = p.params.With(oidc.ParamIDTokenHint, "")
-	req, _, err := p.parse(q.Tenant)
-	if err != nil {
-		return p, err
-	}
-	hint, err := verifyHint(q.Tenant, token)
-	if err != nil {
-		return p, req.Fail(oauth2.InvalidRequest("id_token_hint is not an ID token of this issuer").WithCause(err))
-	}
-	p.subject = hint.Subject
-	return p, nil
 }
 
 // advance does the next step of a request.
@@ -82,7 +61,12 @@ func (s *Service) advance(w http.ResponseWriter, r *http.Request, q *web.Request
 		return s.fault(w, r, q, s.away(req, err))
 	}
 	s.setBrowserState(w, r, q, who)
-	step, err := oidc.Next(req, client, who.state(), consent, q.Start)
+	state := who.state()
+	if who.present {
+		state.Subject, state.Selected = subject.For(q.Tenant, client, who.user.ID), p.selected == who.user.ID
+		consent.Answered = p.approved == who.user.ID
+	}
+	step, err := oidc.Next(req, client, state, consent, q.Start)
 	q.Note(slog.String("step", step.String()))
 	switch step {
 	case oidc.StepLogin:
@@ -93,6 +77,8 @@ func (s *Service) advance(w http.ResponseWriter, r *http.Request, q *web.Request
 			return s.fault(w, r, q, req.Fail(oauth2.InvalidRequest("prompt create is not supported here")))
 		}
 		return redirect(w, s.step(oidc.PathRegister, q, p))
+	case oidc.StepSelect:
+		return redirect(w, s.step(pathSelect, q, p))
 	case oidc.StepConsent:
 		return redirect(w, s.step(pathConsent, q, p))
 	case oidc.StepIssue:
@@ -101,7 +87,7 @@ func (s *Service) advance(w http.ResponseWriter, r *http.Request, q *web.Request
 		} else if err != nil {
 			return s.fault(w, r, q, s.away(req, err))
 		}
-		return s.issue(w, r, q, req, who)
+		return s.issue(w, r, q, p, req, client, who)
 	default:
 		return s.fault(w, r, q, err)
 	}
@@ -121,26 +107,6 @@ func (s *Service) standing(r *http.Request, q *web.Request, req *oidc.Authorizat
 		return login{}, oidc.ConsentState{}, err
 	}
 	return who, oidc.ConsentState{Scopes: given.Scopes, GrantedAt: given.GrantTime}, nil
-}
-
-// issue makes the code (RFC 6749 section 4.1.2). The record has all that the exchange needs.
-func (s *Service) issue(w http.ResponseWriter, r *http.Request, q *web.Request, req *oidc.AuthorizationRequest, who login) error {
-	rec := grant.CodeRecord{
-		Grant: id.NewGrant(), Client: req.ClientID, RedirectURI: req.RedirectURI, CodeChallenge: req.CodeChallenge,
-		Scopes: req.Scopes, Audience: req.Resource, Nonce: req.Nonce, Claims: req.Raw.Get(oidc.ParamClaims),
-		User: who.user.ID, Session: who.session.ID, AuthTime: who.session.AuthTime, ACR: who.session.ACR, AMR: who.session.AMR,
-		Roles: who.user.Roles, Groups: who.user.Groups,
-	}
-	if len(req.Claims.IDTokenClaims()) > 0 {
-		rec.UserClaims = userClaims(&who.user)
-	}
-	ctx, cancel := s.deadline(r.Context())
-	defer cancel()
-	code, err := s.grants.IssueCode(ctx, q.Tenant.ID, rec, q.Start, q.Tenant.Policy.CodeTTL)
-	if err != nil {
-		return s.fault(w, r, q, s.away(req, err))
-	}
-	return s.respond(w, r, q, s.withSessionState(q, req.ClientID, who, req.Respond(code)))
 }
 
 // userClaims are a user's standard claims for an ID token that was asked to carry some.
@@ -171,7 +137,11 @@ func (s *Service) fault(w http.ResponseWriter, r *http.Request, q *web.Request, 
 		if cause := errors.Unwrap(e.Err); cause != nil {
 			q.Note(slog.String("reason", cause.Error()))
 		}
-		return s.respond(w, r, q, e.Response())
+		client, ok := q.Tenant.Client(e.ClientID)
+		if !ok && oauth2.SignedMode(e.ResponseMode) {
+			return e.Err // the client has just been deleted, and nobody signs for it any more
+		}
+		return s.respond(w, r, q, client, e.Response())
 	}
 	if e, ok := errors.AsType[*oauth2.PageError](err); ok {
 		q.Note(slog.String("answered", e.Code))
@@ -185,19 +155,11 @@ func (s *Service) fault(w http.ResponseWriter, r *http.Request, q *web.Request, 
 	return err
 }
 
-// respond takes an authorization response to the client (RFC 6749 section 4.1.2; OAuth 2.0 Form Post Response Mode).
-func (s *Service) respond(w http.ResponseWriter, r *http.Request, q *web.Request, a oauth2.AuthorizationResponse) error {
-	if a.Mode == oauth2.ResponseModeFormPost {
-		return s.formPost(w, r, q, a)
-	}
-	return redirect(w, a.Location())
-}
-
 // registerStart is GET /oauth2/register as clients use it: an authorization request with prompt=create, for people who follow a
 // "create an account" link (OpenID Connect Initiating User Registration).
 func (s *Service) registerStart(w http.ResponseWriter, r *http.Request, q *web.Request, p pending) error {
 	p.params = p.params.With(oidc.ParamPrompt, oidc.PromptCreate.String())
-	p, err := s.admit(q, p)
+	p, err := s.admit(r.Context(), q, p)
 	if err != nil {
 		return s.fault(w, r, q, err)
 	}

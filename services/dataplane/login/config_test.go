@@ -80,6 +80,7 @@ runtime_redis: runtime
 identity_database: database
 snapshot_pins: pins.json
 keyring: keyring.json
+signer: { address: "unix:signer" }
 mail: { host: 127.0.0.1, port: 4, tls: none, from: no-reply@ppvc.example }
 `), &cfg)
 	if err != nil {

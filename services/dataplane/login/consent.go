@@ -34,6 +34,7 @@ func (s *Service) consentForm(w http.ResponseWriter, r *http.Request, q *web.Req
 	v.person(who.user)
 	v.Target = target(at.request.RedirectURI)
 	v.Items = v.scopes(at.request.Scopes)
+	v.details(at.request.Details)
 	v.offerLanguages(at.handle)
 	s.withForm(w, r, q, v, true, consentBound(at, who)...)
 	return s.render(w, v, "consent")
@@ -88,7 +89,38 @@ func (s *Service) consentSubmit(w http.ResponseWriter, r *http.Request, q *web.R
 	if err != nil && !errors.Is(err, identity.ErrNotFound) { // a user who may not log in any more is sent to the login
 		return unavailable(err)
 	}
+	if len(at.request.Details) > 0 {
+		// What is granted once for a client is no answer to these: the yes travels with the request itself.
+		p := at.pending
+		p.approved = who.user.ID
+		return redirect(w, s.step(oidc.PathAuthorize, q, p))
+	}
 	return redirect(w, at.next())
+}
+
+// detail is an object of authorization_details on the page (RFC 9396): what the tenant calls it, and values that the client sent.
+type detail struct {
+	Title string
+	Lines []detailLine
+}
+
+type detailLine struct{ Label, Value string }
+
+// details shows what a request asks beyond scopes.
+func (v *view) details(asked oauth2.Details) {
+	for _, d := range asked {
+		shown := detail{Title: d.Title()}
+		for _, l := range d.Lines() {
+			value := l.Value
+			if l.Boolean && l.True {
+				value = v.T("consent.yes")
+			} else if l.Boolean {
+				value = v.T("consent.no")
+			}
+			shown.Lines = append(shown.Lines, detailLine{Label: l.Label, Value: value})
+		}
+		v.Details = append(v.Details, shown)
+	}
 }
 
 // scopes describes what is asked for, in words.

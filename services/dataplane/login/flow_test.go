@@ -121,7 +121,7 @@ func TestRequestsOfTheConformanceSuite(t *testing.T) {
 		{module: "oidcc-ensure-redirect-uri-in-authorization-request", extra: []string{"redirect_uri", ""}, want: "page"},
 		{module: "oidcc-redirect-uri-query-added", extra: []string{"redirect_uri", chatCallback + "?x=1"}, want: "page"},
 		{module: "oidcc-unsigned-request-object", extra: []string{"request", "eyJhbGciOiJub25lIn0.e30."}, want: "request_not_supported"},
-		{module: "oidcc-request-uri", extra: []string{"request_uri", "https://evil.example/r"}, want: "request_uri_not_supported"},
+		{module: "oidcc-request-uri", extra: []string{"request_uri", "https://evil.example/r"}, want: "invalid_request_uri"},
 		{module: "oidcc-ensure-request-object-with-redirect-uri", extra: []string{"request", "e30", "redirect_uri", "https://evil.example/"}, want: "page"},
 		{module: "prompt none with another", extra: []string{"prompt", "none login"}, want: "invalid_request"},
 		{module: "prompt create", extra: []string{"prompt", "create"}, want: "register"},
@@ -167,7 +167,7 @@ func TestPromptLoginMovesAuthTime(t *testing.T) {
 	r := newRig(t)
 	b := r.browser()
 	first := b.code(b.signIn(b.get(r.hooli.authorizeURL(r.hooli.chat)), "gavin@hooli.example"), r.hooli, chatCallback)
-	for _, extra := range [][]string{{"prompt", "login"}, {"prompt", "select_account"}, {"max_age", "1"}} {
+	for _, extra := range [][]string{{"prompt", "login"}, {"prompt", "login select_account"}, {"max_age", "1"}} {
 		r.pass(5 * time.Second)
 		p := b.get(r.hooli.authorizeURL(r.hooli.chat, extra...))
 		r.pass(time.Second)

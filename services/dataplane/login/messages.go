@@ -105,6 +105,14 @@ var english = catalogue{ //nolint:gosec // G101: texts about passwords, not pass
 	"scope.roles":           "see your roles and groups at {tenant}",
 	"scope.other":           "use “{scope}”",
 	"consent.scope.nothing": "know that you signed in",
+	"consent.details":       "It also asks you to approve:",
+	"consent.yes":           "Yes",
+	"consent.no":            "No",
+
+	"select.title":    "Choose an account",
+	"select.step":     "Choose an account",
+	"select.continue": "Continue as {name}",
+	"select.other":    "Use another account",
 
 	"logout.title":   "Sign out of {tenant}?",
 	"logout.step":    "Sign out",
@@ -271,6 +279,14 @@ var german = catalogue{ //nolint:gosec // G101: as above
 	"scope.roles":           "Ihre Rollen und Gruppen bei {tenant} sehen",
 	"scope.other":           "„{scope}“ verwenden",
 	"consent.scope.nothing": "wissen, dass Sie sich angemeldet haben",
+	"consent.details":       "Außerdem sollen Sie genehmigen:",
+	"consent.yes":           "Ja",
+	"consent.no":            "Nein",
+
+	"select.title":    "Konto auswählen",
+	"select.step":     "Konto auswählen",
+	"select.continue": "Weiter als {name}",
+	"select.other":    "Anderes Konto verwenden",
 
 	"logout.title":   "Von {tenant} abmelden?",
 	"logout.step":    "Abmelden",

@@ -26,7 +26,7 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages; each is a file that fills the layout's "main".
-var pageNames = []string{"login", "register", "consent", "logout", "invite", "account", "message", "form_post", "frontchannel", "device", "device_confirm", "backchannel"}
+var pageNames = []string{"login", "register", "select_account", "consent", "logout", "invite", "account", "message", "form_post", "frontchannel", "device", "device_confirm", "backchannel"}
 
 // parsePages parses the templates. An error is a mistake in them.
 func parsePages() (map[string]*template.Template, error) {
@@ -99,6 +99,8 @@ type view struct {
 	LoginURL        string
 	BackURL, Handle string
 	Items           []string
+	Details         []detail
+	AppLogo         string // https alone
 	Heading         string
 	Paragraphs      []string
 	Code, RequestID string
@@ -175,6 +177,9 @@ func (s *Service) view(w http.ResponseWriter, r *http.Request, q *web.Request, r
 	}
 	if client != nil {
 		v.App = client.Name
+		if strings.HasPrefix(client.LogoURI, "https://") {
+			v.AppLogo = client.LogoURI
+		}
 		if client.PolicyURI != "" {
 			v.AppLinks = append(v.AppLinks, link{URL: client.PolicyURI, Text: v.T("footer.privacy", "app", client.Name)})
 		}
@@ -236,7 +241,7 @@ func (s *Service) render(w http.ResponseWriter, v *view, page string) error {
 // policy is the page's Content-Security-Policy: nothing but our own style sheet, pictures, and the scripts and styles that carry this
 // answer's nonce. Browsers hold form-action against every redirect of a submit, so it is left out where a submit may end at a client.
 func (v *view) policy() string {
-	p := "default-src 'none'; style-src 'self' 'nonce-" + v.Nonce + "'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+	p := "default-src 'none'; style-src 'self' 'nonce-" + v.Nonce + "'; img-src 'self' data:" + v.logoSource() + "; base-uri 'none'; frame-ancestors 'none'"
 	if v.Script != "" {
 		p += "; script-src 'nonce-" + v.Nonce + "'"
 	}
@@ -247,6 +252,23 @@ func (v *view) policy() string {
 		p += "; form-action 'self'"
 	}
 	return p
+}
+
+// logoSource lets the application's logo come from its own site, and nothing else from there.
+func (v *view) logoSource() string {
+	u, err := url.Parse(v.AppLogo)
+	if v.AppLogo == "" || err != nil || u.Host == "" || strings.ContainsAny(u.Host, ";, '*") {
+		return ""
+	}
+	return " https://" + u.Host
+}
+
+// PersonName is how a button calls who is signed in.
+func (v *view) PersonName() string {
+	if v.Name != "" {
+		return v.Name
+	}
+	return v.Email
 }
 
 // pageNonce is drawn for each answer.

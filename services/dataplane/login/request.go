@@ -12,10 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 )
 
@@ -39,18 +41,31 @@ type pending struct {
 	created time.Time
 	// params are its parameters, without those that mean nothing and without the id_token_hint.
 	params oauth2.Params
-	// subject is `sub` of the id_token_hint, verified when the request came in, so that the token itself need not travel on.
-	subject string
+	// hint is the user of the id_token_hint, verified when the request came in, so that the token itself need not travel on.
+	hint id.User
+	// pushed is the request_uri of a pushed request (RFC 9126), ended when it is answered; signed says that the parameters came in a
+	// signed request object; jkt is the key that the code will be bound to (RFC 9449 section 10).
+	pushed string
+	signed bool
+	jkt    string
+	// selected is who was chosen on the page for prompt=select_account, approved who said yes on the consent page. Both were seen by us and
+	// are sealed with the request, so that they are about no other one.
+	selected, approved id.User
 	// restarted says that the person waited longer than the request lives.
 	restarted bool
 }
 
 // sealedPending is pending as it is sealed.
 type sealedPending struct {
-	Created   int64  `json:"c"` // microseconds
-	Params    string `json:"p"`
-	Subject   string `json:"s,omitempty"`
-	Restarted bool   `json:"n,omitempty"`
+	Created   int64   `json:"c"` // microseconds
+	Params    string  `json:"p"`
+	Hint      id.User `json:"h,omitzero"`
+	Pushed    string  `json:"u,omitempty"`
+	Signed    bool    `json:"g,omitempty"`
+	JKT       string  `json:"j,omitempty"`
+	Selected  id.User `json:"l,omitzero"`
+	Approved  id.User `json:"a,omitzero"`
+	Restarted bool    `json:"n,omitempty"`
 }
 
 // carried are the parameters that a request keeps on its way; all others are ignored anyway (OpenID Connect Core section 3.1.2.1)
@@ -58,7 +73,7 @@ type sealedPending struct {
 var carried = map[string]bool{
 	oauth2.ParamResponseType: true, oauth2.ParamClientID: true, oauth2.ParamRedirectURI: true, oauth2.ParamScope: true,
 	oauth2.ParamState: true, oauth2.ParamResponseMode: true, oauth2.ParamCodeChallenge: true, oauth2.ParamCodeChallengeMethod: true,
-	oauth2.ParamResource: true, oauth2.ParamRequest: true, oauth2.ParamRequestURI: true,
+	oauth2.ParamResource: true, oauth2.ParamAuthorizationDetails: true,
 	oidc.ParamNonce: true, oidc.ParamDisplay: true, oidc.ParamPrompt: true, oidc.ParamMaxAge: true, oidc.ParamUILocales: true,
 	oidc.ParamLoginHint: true, oidc.ParamACRValues: true, oidc.ParamClaimsLocales: true, oidc.ParamClaims: true,
 	oidc.ParamRegistration: true,
@@ -67,7 +82,8 @@ var carried = map[string]bool{
 // seal makes the handle of a request.
 func (s *Service) seal(t *snapshot.Tenant, p pending) string {
 	plain, err := json.Marshal(sealedPending{
-		Created: p.created.UnixMicro(), Params: p.params.Encode(), Subject: p.subject, Restarted: p.restarted,
+		Created: p.created.UnixMicro(), Params: p.params.Encode(), Hint: p.hint, Pushed: p.pushed, Signed: p.signed, JKT: p.jkt,
+		Selected: p.selected, Approved: p.approved, Restarted: p.restarted,
 	})
 	if err != nil {
 		return "" // numbers and strings always marshal; an empty handle opens as errSealed
@@ -93,26 +109,46 @@ func (s *Service) unseal(t *snapshot.Tenant, handle string) (pending, error) {
 	if err != nil {
 		return pending{}, errSealed
 	}
-	return pending{created: time.UnixMicro(v.Created).UTC(), params: params, subject: v.Subject, restarted: v.Restarted}, nil
+	return pending{
+		created: time.UnixMicro(v.Created).UTC(), params: params, hint: v.Hint, pushed: v.Pushed, signed: v.Signed, jkt: v.JKT,
+		selected: v.Selected, approved: v.Approved, restarted: v.Restarted,
+	}, nil
+}
+
+// unresolved are parameters that a request has only until it is admitted.
+var unresolved = map[string]bool{
+	oidc.ParamIDTokenHint: true, oauth2.ParamRequest: true, oauth2.ParamRequestURI: true, oauth2.ParamDPoPKeyThumbprint: true,
 }
 
 // arrived makes a pending request of what a client sent.
 func arrived(q *web.Request, params oauth2.Params) pending {
 	return pending{created: q.Start, params: params.Only(func(name string) bool {
-		return carried[name] || name == oidc.ParamIDTokenHint
+		return carried[name] || unresolved[name]
 	})}
 }
 
 // parse checks the request against the tenant as it is now. Errors are *oauth2.PageError and *oauth2.RedirectError; the client is
 // also returned with the latter.
 func (p pending) parse(t *snapshot.Tenant) (*oidc.AuthorizationRequest, *oauth2.Client, error) {
-	req, client, err := oidc.ParseAuthorizationRequest(p.params, t.Client, oidc.RequestOptions{
-		Issuer: t.Issuer, CreatedAt: p.created, Development: t.Development, DefaultAudience: t.DefaultAudience,
-	})
-	if err == nil {
-		req.HintSubject = p.subject
+	req, client, err := oidc.ParseAuthorizationRequest(p.params, t.Client, p.options(t))
+	if err != nil {
+		return nil, client, err
 	}
-	return req, client, err
+	// When the request came in this was seen to; the client's rules may have become stricter since.
+	if client.NeedsPAR() && p.pushed == "" || client.NeedsSignedRequest() && !p.signed {
+		return nil, client, req.Fail(oauth2.InvalidRequest("this client must push or sign its authorization requests"))
+	}
+	if !p.hint.IsZero() {
+		req.HintSubject = subject.For(t, client, p.hint)
+	}
+	return req, client, nil
+}
+
+func (p pending) options(t *snapshot.Tenant) oidc.RequestOptions {
+	return oidc.RequestOptions{
+		Issuer: t.Issuer, CreatedAt: p.created, Development: t.Development, DefaultAudience: t.DefaultAudience,
+		ResponseTypes: t.Policy.ResponseTypes, DetailTypes: t.Policy.DetailTypes,
+	}
 }
 
 // expired says whether the request is older than the tenant allows.
@@ -123,7 +159,7 @@ func (p pending) expired(q *web.Request) bool {
 // hintTypes and hintAlgorithms are what ID tokens of ours have had; an access token has another typ.
 var (
 	hintTypes      = []string{"", "JWT"}
-	hintAlgorithms = []jose.Algorithm{jose.ES256, jose.RS256, jose.PS256, jose.EdDSA}
+	hintAlgorithms = []jose.Algorithm{jose.ES256, jose.ES384, jose.RS256, jose.PS256, jose.EdDSA}
 )
 
 // verifyHint checks an id_token_hint with the tenant's own keys. It may have expired; another tenant's is refused by key and issuer.
@@ -169,7 +205,7 @@ func (s *Service) restart(w http.ResponseWriter, q *web.Request, p pending, clie
 	if client != nil && client.InitiateLoginURI != "" {
 		return redirect(w, startAt(client.InitiateLoginURI, q.Tenant.Issuer, email))
 	}
-	p.created, p.restarted = q.Start, true
+	p.created, p.restarted, p.selected, p.approved = q.Start, true, id.User{}, id.User{}
 	p.params = p.params.With(oidc.ParamLoginHint, email)
 	return redirect(w, oidc.PathAuthorize+"?"+paramSealed+"="+s.seal(q.Tenant, p))
 }

@@ -36,7 +36,7 @@ func TestSealedRequestKeepsWhatCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := arrived(&web.Request{Start: now}, params)
-	p.params, p.subject = p.params.With("id_token_hint", ""), "uid_x"
+	p.params, p.hint = p.params.With("id_token_hint", ""), id.NewUser()
 	handle := s.seal(tenant, p)
 	for _, text := range []string{"secret", "gavin", "uid"} {
 		if strings.Contains(handle, text) {
@@ -44,7 +44,7 @@ func TestSealedRequestKeepsWhatCounts(t *testing.T) {
 		}
 	}
 	got, err := s.unseal(tenant, handle)
-	if err != nil || !got.created.Equal(now) || got.subject != "uid_x" ||
+	if err != nil || !got.created.Equal(now) || got.hint != p.hint ||
 		got.params.Encode() != "client_id=c&state=secret-state&resource=a&resource=b&login_hint=gavin%40hooli.example" {
 		t.Errorf("%+v %v", got, err)
 	}

@@ -19,7 +19,9 @@ import (
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/clientkeys"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/dataplane/internal/requestobject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/signer"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
@@ -61,6 +63,7 @@ type Service struct {
 	grants          *grant.Store
 	keyring         *secret.Keyring
 	signer          signer.Signer
+	requests        *requestobject.Resolver
 	crossOrigin     *http.CrossOriginProtection
 	pages           map[string]*template.Template
 	assets          assets
@@ -88,6 +91,7 @@ type parts struct {
 
 const (
 	defaultTimeout         = 2 * time.Second
+	resolveTimeout         = 6 * time.Second // of request objects and keys that are read from a client's host
 	defaultPasswordTimeout = 8 * time.Second // people wait that long in a burst, and then get 503 (PROMISES.md R-53)
 )
 
@@ -109,6 +113,7 @@ func build(p parts) (*Service, error) {
 		tenants: p.tenants, identity: p.identity, grants: p.grants, keyring: p.keyring, signer: p.signer, crossOrigin: http.NewCrossOriginProtection(),
 		pages: pages, assets: newAssets(), log: p.web.Logger, timeout: p.timeout, passwordTimeout: p.passwordTimeout,
 	}
+	s.requests = &requestobject.Resolver{Keys: clientkeys.New(p.outbound, s.log), Outbound: p.outbound, Grants: p.grants}
 	if s.timeout <= 0 {
 		s.timeout = defaultTimeout
 	}
@@ -149,6 +154,7 @@ func build(p parts) (*Service, error) {
 		web.Route{Path: oidc.PathCheckSession, Get: s.checkSession},
 		web.Route{Path: oidc.PathLogout, Get: readOnly(s.logout), Post: s.logoutPost},
 		web.Route{Path: pathLogin, Get: s.loginForm, Post: s.loginSubmit},
+		web.Route{Path: pathSelect, Get: s.selectForm, Post: s.selectSubmit},
 		web.Route{Path: pathConsent, Get: s.consentForm, Post: s.consentSubmit},
 		web.Route{Path: pathInvite + "…", Get: s.inviteForm, Post: s.inviteSubmit},
 		web.Route{Path: pathAccount, Get: s.account},

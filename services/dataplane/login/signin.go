@@ -19,6 +19,7 @@ import (
 // Paths of our own pages. Those of the standards are in package oidc.
 const (
 	pathLogin   = "/login"
+	pathSelect  = "/select-account"
 	pathConsent = "/consent"
 	pathAccount = "/account"
 	pathInvite  = "/invite/"
