@@ -109,8 +109,8 @@ func ParseGrantAssertion(payload []byte) (GrantAssertion, error) {
 }
 
 // Check holds an assertion against the issuer that was trusted with the key, the audiences that stand for us, and the time (RFC
-// 7523 section 3). jti must be there, so that it counts once, and exp at most an hour away, so that we need not remember it for
-// longer. Errors wrap ErrAssertion.
+// 7523 section 3). jti must be there, so that it counts once, iat, so that one from before our memory begins is told from a new one,
+// and exp at most an hour away, so that we need not remember it for longer. Errors wrap ErrAssertion.
 func (a *GrantAssertion) Check(issuer string, audiences []string, now time.Time) error {
 	fail := func(name string) error { return fmt.Errorf("%w: %s", ErrAssertion, name) }
 	switch {
@@ -120,13 +120,15 @@ func (a *GrantAssertion) Check(issuer string, audiences []string, now time.Time)
 		return fail("aud")
 	case a.ExpireTime.IsZero():
 		return fail("exp")
+	case a.IssuedAt.IsZero():
+		return fail("iat")
 	case !now.Before(a.ExpireTime):
 		return fmt.Errorf("%w: %w", ErrAssertion, ErrAssertionExpired)
 	case a.ExpireTime.Sub(now) > MaxGrantAssertionLife+grantAssertionSkew:
 		return fail("exp: more than an hour away")
 	case !a.NotBefore.IsZero() && a.NotBefore.Sub(now) > grantAssertionSkew:
 		return fail("nbf")
-	case !a.IssuedAt.IsZero() && a.IssuedAt.Sub(now) > grantAssertionSkew:
+	case a.IssuedAt.Sub(now) > grantAssertionSkew:
 		return fail("iat")
 	case !a.AuthTime.IsZero() && a.AuthTime.Sub(now) > grantAssertionSkew:
 		return fail("auth_time")

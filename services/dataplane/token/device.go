@@ -87,7 +87,11 @@ func (s *Service) waiting(q *web.Request, c *oauth2.Client, p oauth2.Params) (gr
 	if _, err := c.ResolveAudience(resource, q.Tenant.DefaultAudience); err != nil {
 		return grant.Waiting{}, err
 	}
-	return grant.Waiting{Client: c.ID, Scopes: scopes, Audience: resource}, nil
+	details, err := oauth2.ParseDetails(p.Get(oauth2.ParamAuthorizationDetails), q.Tenant.Policy.DetailTypes, c.AuthorizationDetailsTypes)
+	if err != nil {
+		return grant.Waiting{}, err
+	}
+	return grant.Waiting{Client: c.ID, Scopes: scopes, Audience: resource, AuthorizationDetails: string(details.JSON())}, nil
 }
 
 // waitingError is the wire's word for a request that could not be stored.

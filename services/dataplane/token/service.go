@@ -33,6 +33,9 @@ type Identity interface {
 	RevokeGrant(ctx context.Context, ref identity.TenantRef, op identity.Op, grant id.Grant, client id.Client, reason string) (identity.Ended, error)
 	Revoke(ctx context.Context, ref identity.TenantRef, op identity.Op, kind identity.RevocationKind, subject string, until time.Time) error
 	GetUser(ctx context.Context, ref identity.TenantRef, user id.User) (identity.User, error)
+	ListUsers(ctx context.Context, ref identity.TenantRef, p identity.UserPage) ([]identity.User, error)
+	Consent(ctx context.Context, ref identity.TenantRef, user id.User, client id.Client) (identity.Consent, error)
+	AskByMail(ctx context.Context, ref identity.TenantRef, user id.User, request string) error
 	Revocations(ctx context.Context, ref identity.TenantRef, now time.Time) ([]identity.Revocation, error)
 }
 
@@ -105,6 +108,7 @@ func build(p parts) (*Service, error) {
 		web.Route{Path: "/.well-known/jwks.json", Get: s.jwks, CORS: web.AnyOrigin},
 		web.Route{Path: "/oauth2/token", Post: s.token, CORS: web.TenantOrigins},
 		web.Route{Path: oidc.PathPushedRequest, Post: s.par, CORS: web.TenantOrigins},
+		web.Route{Path: oauth2.PathBackchannelAuthorize, Post: s.backchannelAuthorize},
 		web.Route{Path: oauth2.PathDeviceAuthorization, Post: s.deviceAuthorization, CORS: web.TenantOrigins},
 		web.Route{Path: "/oauth2/introspect", Post: s.introspect, CORS: web.TenantOrigins},
 		web.Route{Path: "/oauth2/revoke", Post: s.revoke, CORS: web.TenantOrigins},

@@ -94,6 +94,10 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) 
 		err = s.redeemRefreshToken(r.Context(), x, &out)
 	case oauth2.GrantTokenExchange:
 		err = s.redeemTokenExchange(r.Context(), x, &out)
+	case oauth2.GrantJWTBearer:
+		err = s.redeemJWTBearer(r.Context(), x, &out)
+	case oauth2.GrantCIBA:
+		err = s.redeemBackchannel(r.Context(), x, &out)
 	case oauth2.GrantDeviceCode:
 		err = s.redeemDeviceCode(r.Context(), x, &out)
 	default:
