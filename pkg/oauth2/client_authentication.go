@@ -177,13 +177,13 @@ func (c *Client) MethodOf(cc ClientCredentials) (method string, ok bool) {
 	return method, cc.Method == method && !c.Public
 }
 
-// CheckProfile refuses a client, which has proven itself, by the rules of its profile: unauthorized_client.
+// CheckProfile refuses a client, which has proven itself, that does not meet its profile: unauthorized_client.
 func (c *Client) CheckProfile() error {
-	if c.Profile.RequiresConfidentialClient() && c.Public {
-		return UnauthorizedClient("the security profile " + c.Profile.String() + " has no public clients")
+	if c.Profile == ProfileBaseline {
+		return nil
 	}
-	if !c.Profile.AllowsAuthMethod(c.authMethod()) {
-		return UnauthorizedClient("the security profile " + c.Profile.String() + " does not allow " + c.authMethod())
+	if misfits := c.Misfits(); len(misfits) > 0 {
+		return UnauthorizedClient("the client does not meet its security profile: " + misfits[0].Rule)
 	}
 	return nil
 }
