@@ -57,6 +57,9 @@ once, after the key's name.`,
 						what += ": " + strings.Join(r.Fields, ", ")
 					}
 					a.hint("%-30s %s", r.Document, what)
+					for _, w := range r.Warnings {
+						a.warn(warning{Field: w.GetField(), Text: w.GetText(), Resource: w.GetResource()})
+					}
 				},
 				Secret: func(d bootstrap.Document, text string) error {
 					if keys == "" {
@@ -78,6 +81,18 @@ once, after the key's name.`,
 	cmd.Flags().StringVarP(&file, "filename", "f", "", "the file, - for stdin")
 	cmd.Flags().StringVar(&keys, "keys", "", "file that keeps the texts of API keys that are made")
 	return cmd
+}
+
+// warning is what the server says of a change that it made as it was asked.
+type warning struct{ Reason, Field, Text, Resource string }
+
+// warn prints one for people.
+func (a *app) warn(w warning) {
+	about := w.Field
+	if w.Resource != "" {
+		about = w.Resource + ": " + w.Field
+	}
+	a.hint("Warning: %s: %s", printable(about), printable(w.Text))
 }
 
 // read reads a file, or stdin for "-".

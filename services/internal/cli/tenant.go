@@ -29,6 +29,7 @@ type tenant struct {
 		Host, URL, State string
 		Primary          bool
 	}
+	Warnings []warning
 }
 
 // address is where its people sign in.
@@ -217,9 +218,12 @@ func (a *app) provisioned(raw []byte, planOnly bool) error {
 		Name     string
 		Done     bool
 		Response struct {
-			Tenant                tenant
-			Issuer                string
-			Clients               []struct{ ID, ClientID, Secret string }
+			Tenant  tenant
+			Issuer  string
+			Clients []struct {
+				ID, ClientID, Secret string
+				Client               struct{ Warnings []warning }
+			}
 			APIKeys               []struct{ ID, Secret string } `json:"apiKeys"`
 			URLs                  map[string]string             `json:"urls"`
 			Propagation           string
@@ -251,6 +255,15 @@ func (a *app) provisioned(raw []byte, planOnly bool) error {
 		}
 		if err := l.print(); err != nil {
 			return err
+		}
+		for _, w := range r.Tenant.Warnings {
+			a.warn(w)
+		}
+		for _, c := range r.Clients {
+			for _, w := range c.Client.Warnings {
+				w.Resource = "client " + c.ID
+				a.warn(w)
+			}
 		}
 		switch {
 		case planOnly:

@@ -66,6 +66,19 @@ func lockedName(path string) string {
 	return path
 }
 
+// policyField is the path of a violated field as callers know it: the domain names the fields of a policy as the snapshot does.
+func policyField(path string) string {
+	for _, pair := range policyPaths {
+		if head, ok := strings.CutSuffix(path, "."+pair[1]); ok && (strings.HasSuffix(head, "overrides") || strings.HasSuffix(head, "draft")) {
+			if strings.HasSuffix(head, "draft") {
+				head += ".config"
+			}
+			return head + "." + pair[0]
+		}
+	}
+	return path
+}
+
 func snake(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

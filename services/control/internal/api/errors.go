@@ -215,7 +215,7 @@ func statusOf(e *tenancy.Error, requestID, docs string, wait time.Duration) *sta
 		meta[k] = v
 	}
 	if e.Field != "" {
-		meta["field"] = e.Field
+		meta["field"] = policyField(e.Field)
 	}
 	details := []protoadapt.MessageV1{
 		&errdetails.ErrorInfo{Reason: string(e.Reason), Domain: errorDomain, Metadata: meta},
@@ -223,7 +223,7 @@ func statusOf(e *tenancy.Error, requestID, docs string, wait time.Duration) *sta
 	if len(e.Violations) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, v := range e.Violations {
-			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: v.Text})
+			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: policyField(v.Field), Description: v.Text})
 		}
 		details = append(details, bad)
 	}

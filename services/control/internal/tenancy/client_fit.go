@@ -23,7 +23,7 @@ type Warning struct {
 
 // Reasons of warnings.
 const (
-	WarnFrontChannelTokens = "TOKENS_IN_FRONT_CHANNEL"
+	WarnFrontChannelTokens = "TOKENS_IN_FRONT_CHANNEL" //nolint:gosec // G101: a name
 	WarnSecretJWT          = "CLIENT_SECRET_JWT"
 	WarnSecretUnusable     = "SECRET_UNUSABLE"
 	WarnPKCEOptional       = "PKCE_OPTIONAL"

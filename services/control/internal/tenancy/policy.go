@@ -49,6 +49,6 @@ func (p *Protocol) UnmarshalJSON(b []byte) error {
 // NewPairwiseSalt draws what a tenant's pairwise subjects are made with, once.
 func NewPairwiseSalt() []byte {
 	salt := make([]byte, 32)
-	rand.Read(salt) //nolint:gosec // never fails: since Go 1.24 it ends the process instead
+	rand.Read(salt) // never fails: since Go 1.24 it ends the process instead
 	return salt
 }

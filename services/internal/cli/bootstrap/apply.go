@@ -41,6 +41,8 @@ type Result struct {
 	Fields []string
 	// ClientID is the client_id of a Client.
 	ClientID string
+	// Warnings are what the server says of the change.
+	Warnings []*controlv1.Warning
 }
 
 // Options of Apply.
@@ -116,8 +118,9 @@ func (a *applier) apply(ctx context.Context, d Document, r *Result) error {
 	r.Resource = name(got)
 	switch got := got.(type) {
 	case *controlv1.Client:
-		r.ClientID = got.GetUid()
+		r.ClientID, r.Warnings = got.GetUid(), got.GetWarnings()
 	case *controlv1.Blueprint:
+		r.Warnings = got.GetWarnings()
 		return a.publish(ctx, got, r)
 	}
 	return nil
