@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/tenantry/tenantry/pkg/verify"
 )
 
 // chat is the multi-tenant app. A request's host names the tenant, the tenant's
@@ -22,6 +24,7 @@ type chat struct {
 	pages   pages
 	log     *slog.Logger
 	cookies *sealer
+	tokens  *verify.Verifier
 	logins  *relyingParty
 	rooms   *hub
 }
@@ -31,7 +34,11 @@ func newChat(cfg config, client *http.Client, pages pages, log *slog.Logger) (*c
 	if err != nil {
 		return nil, err
 	}
-	return &chat{cfg: cfg, pages: pages, log: log, cookies: cookies, logins: newRelyingParty(cfg, client), rooms: newHub()}, nil
+	tokens, err := cfg.verifier(client)
+	if err != nil {
+		return nil, err
+	}
+	return &chat{cfg: cfg, pages: pages, log: log, cookies: cookies, tokens: tokens, logins: newRelyingParty(cfg, client, tokens), rooms: newHub()}, nil
 }
 
 func (c *chat) routes() http.Handler {
@@ -45,6 +52,7 @@ func (c *chat) routes() http.Handler {
 	mux.HandleFunc("POST /rooms/{room}", c.say)
 	mux.HandleFunc("GET /rooms/{room}/events", c.events)
 	mux.HandleFunc("GET /static/{file}", static)
+	mux.Handle("/api/", c.api())
 	return mux
 }
 

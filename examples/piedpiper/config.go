@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/tenantry/tenantry/pkg/verify"
 )
 
 // config is what the two apps need to know; every field is one variable of the
@@ -25,6 +28,10 @@ type config struct {
 	Blueprint string
 	// ChatClientID is the client_id that all tenants share (PIEDPIPER_CHAT_CLIENT_ID).
 	ChatClientID string
+	// Audience is the identifier of Pied Piper's API: what must be in aud of an
+	// access token (PIEDPIPER_AUDIENCE). Tenantry makes it of the org's slug
+	// unless the org has one of its own.
+	Audience string
 	// DataPlane is a tenant's address, with {host} for its hostname (TENANTRY_DATA_PLANE).
 	DataPlane string
 	// BaseDomain is the domain that tenants' hostnames end in (PIEDPIPER_BASE_DOMAIN).
@@ -50,6 +57,7 @@ func configFromEnv(get func(string) string) (config, error) {
 		Org:          read("PIEDPIPER_ORG", "orgs/piedpiper"),
 		Blueprint:    read("PIEDPIPER_BLUEPRINT", "orgs/piedpiper/blueprints/ppvc-standard"),
 		ChatClientID: read("PIEDPIPER_CHAT_CLIENT_ID", ""),
+		Audience:     read("PIEDPIPER_AUDIENCE", "https://piedpiper.api.localhost"),
 		DataPlane:    read("TENANTRY_DATA_PLANE", "http://{host}:8080"),
 		BaseDomain:   read("PIEDPIPER_BASE_DOMAIN", "localhost"),
 	}
@@ -80,13 +88,28 @@ func (c config) port() string {
 // portalURL is where people sign up.
 func (c config) portalURL() string { return "http://" + c.portalHost() + c.port() + "/" }
 
+// chatHost is the host of one tenant's chat app.
+func (c config) chatHost(label string) string { return label + "." + c.portalHost() }
+
 // chatURL is the chat app of one tenant.
-func (c config) chatURL(label string) string {
-	return "http://" + label + "." + c.portalHost() + c.port() + "/"
-}
+func (c config) chatURL(label string) string { return "http://" + c.chatHost(label) + c.port() + "/" }
 
 // issuer is the tenant's issuer: the convention of the hostname is the only
 // tenant table there is.
 func (c config) issuer(label string) string {
 	return strings.ReplaceAll(c.DataPlane, "{host}", label+"."+c.BaseDomain)
+}
+
+// verifier checks access tokens by the same convention, at each chat host those
+// of that host's issuer. In Pied Piper every issuer is one tenant.
+func (c config) verifier(client *http.Client) (*verify.Verifier, error) {
+	issuerFor, err := verify.HostPattern(c.chatHost("{label}"), c.issuer("{label}"))
+	if err != nil {
+		return nil, err
+	}
+	return verify.New(verify.Config{
+		IssuerFor: issuerFor, Audience: c.Audience, Tenant: verify.TenantOfIssuer, TokenUse: verify.UserTokens,
+		AllowDevelopment: strings.HasPrefix(c.DataPlane, "http://"), // only development tenants are on http
+		HTTPClient:       client,
+	})
 }

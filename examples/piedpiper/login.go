@@ -16,6 +16,8 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+
+	"github.com/tenantry/tenantry/pkg/verify"
 )
 
 // errNoTenant says that no issuer lives at the tenant's address.
@@ -26,6 +28,7 @@ var errNoTenant = errors.New("no tenant at this address")
 type relyingParty struct {
 	cfg    config
 	client *http.Client
+	tokens *verify.Verifier
 
 	mu      sync.Mutex
 	tenants map[string]*tenant
@@ -44,8 +47,8 @@ const (
 	maxDiscovered = 1_000
 )
 
-func newRelyingParty(cfg config, client *http.Client) *relyingParty {
-	return &relyingParty{cfg: cfg, client: client, tenants: map[string]*tenant{}}
+func newRelyingParty(cfg config, client *http.Client, tokens *verify.Verifier) *relyingParty {
+	return &relyingParty{cfg: cfg, client: client, tokens: tokens, tenants: map[string]*tenant{}}
 }
 
 // tenant discovers the issuer of a label, or errNoTenant.
@@ -139,22 +142,13 @@ func (p *relyingParty) finish(ctx context.Context, at attempt, iss, code string)
 	if err := idToken.Claims(&who); err != nil || who.Tenant == "" {
 		return session{}, errors.New("the ID token names no tenant")
 	}
-	// Its audience is the org's API, which this app is part of: the issuer and
-	// the tenant are what it has to agree with the ID token on.
-	access, err := t.provider.Verifier(&oidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: []string{oidc.ES256, oidc.RS256}}).Verify(ctx, tokens.AccessToken)
+	// The access token is for the org's API, which this app is part of: it is of
+	// this host's issuer, and of the tenant, person and client of the ID token.
+	access, err := p.tokens.Verify(ctx, verify.Request{Token: tokens.AccessToken, Host: p.cfg.chatHost(at.Label), Tenant: who.Tenant})
 	if err != nil {
 		return session{}, err
 	}
-	var rights struct {
-		Tenant string   `json:"tnt"`
-		Client string   `json:"client_id"`
-		Use    string   `json:"token_use"`
-		Roles  []string `json:"roles"`
-	}
-	if err := access.Claims(&rights); err != nil {
-		return session{}, err
-	}
-	if rights.Tenant != who.Tenant || access.Subject != idToken.Subject || rights.Client != p.cfg.ChatClientID || rights.Use != "user" {
+	if access.Subject != idToken.Subject || access.ClientID != p.cfg.ChatClientID {
 		return session{}, errors.New("the access token is somebody else's")
 	}
 	info, err := t.provider.UserInfo(ctx, t.oauth.TokenSource(ctx, tokens))
@@ -171,7 +165,7 @@ func (p *relyingParty) finish(ctx context.Context, at attempt, iss, code string)
 	if name == "" {
 		name = info.Email
 	}
-	return session{Label: at.Label, Issuer: issuer, Tenant: who.Tenant, Subject: idToken.Subject, Name: name, Roles: rights.Roles, IDToken: raw}, nil
+	return session{Label: at.Label, Issuer: issuer, Tenant: who.Tenant, Subject: idToken.Subject, Name: name, Roles: access.Roles, IDToken: raw}, nil
 }
 
 // endSession is where the browser ends the session at the tenant (OpenID

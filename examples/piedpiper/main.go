@@ -5,7 +5,8 @@
 //
 // It is written as a customer of Tenantry would write it: the portal calls the
 // public REST API with an API key, the chat app is an ordinary OpenID Connect
-// relying party built with a stock library. Neither keeps a table of tenants.
+// relying party built with a stock library, and checks access tokens with
+// pkg/verify. Neither keeps a table of tenants.
 // The portal is served at the host piedpiper.<base domain>, the chat app of the
 // tenant "hooli" at hooli.piedpiper.<base domain>; the host alone says who is
 // asked for. README.md beside this file shows how to run it by hand.

@@ -131,7 +131,7 @@ func TestSignUpFromAnotherSiteIsRefused(t *testing.T) {
 
 func TestUnknownTeamIsAFriendlyPage(t *testing.T) {
 	app, _ := testApp(t, func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) })
-	chat, err := newChat(config{DataPlane: "http://{host}", BaseDomain: "localhost"}, &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+	chat, err := newChat(config{DataPlane: "http://{host}", BaseDomain: "localhost", Audience: "https://api.test"}, &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 		rec := httptest.NewRecorder()
 		rec.WriteHeader(http.StatusNotFound)
 		return rec.Result(), nil
@@ -169,7 +169,7 @@ func mustPages(t *testing.T) pages {
 // signedInChat serves the chat app with a session at one label, whatever host it is used on.
 func signedInChat(t *testing.T, s session) (*chat, *http.Cookie) {
 	t.Helper()
-	c, err := newChat(config{DataPlane: "http://{host}", BaseDomain: "localhost", Listen: ":8090"}, http.DefaultClient, mustPages(t), slog.New(slog.DiscardHandler))
+	c, err := newChat(config{DataPlane: "http://{host}", BaseDomain: "localhost", Listen: ":8090", Audience: "https://api.test"}, http.DefaultClient, mustPages(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

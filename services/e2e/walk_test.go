@@ -29,6 +29,7 @@ func sampleApps(t *testing.T, rig *e2etest.Rig, org *e2etest.Org) int {
 	cmd.Stdout, cmd.Stderr = rig.Log, rig.Log
 	cmd.Env = append(os.Environ(),
 		"TENANTRY_REST="+rig.REST, "TENANTRY_API_KEY="+key, "PIEDPIPER_ORG="+org.Name, "PIEDPIPER_BLUEPRINT="+org.Blueprint, "PIEDPIPER_CHAT_CLIENT_ID="+org.Chat,
+		"PIEDPIPER_AUDIENCE="+org.Audience(),
 		fmt.Sprintf("TENANTRY_DATA_PLANE=http://{host}:%d", rig.Port), "PIEDPIPER_BASE_DOMAIN="+org.Slug+".localhost", fmt.Sprintf("PIEDPIPER_LISTEN=127.0.0.1:%d", port),
 	)
 	if err := cmd.Start(); err != nil {

@@ -157,6 +157,9 @@ func (r *Rig) Mint(t testing.TB, key, parent string, apiKey map[string]any) stri
 	return text
 }
 
+// Audience is the org's default audience: what is in aud of its tenants' access tokens.
+func (o *Org) Audience() string { return "https://" + o.Slug + "." + apiDomain }
+
 // ShareChat makes the client that all tenants of the org share, with redirect URIs at an app's port.
 func (o *Org) ShareChat(t testing.TB, port int) {
 	t.Helper()
