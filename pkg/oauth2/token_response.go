@@ -3,6 +3,7 @@
 package oauth2
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/internal/jsonw"
@@ -22,6 +23,8 @@ type TokenResponse struct {
 	IDToken string
 	// Scope is what was granted; sent always, since the client need not compare.
 	Scope string
+	// AuthorizationDetails are those granted, a JSON array; nil for none (RFC 9396 section 7).
+	AuthorizationDetails json.RawMessage
 	// IssuedTokenType is the kind of the access token in an answer to a token exchange (RFC 8693 section 2.2.1), else empty.
 	IssuedTokenType string
 	// Issuer is the issuer of the access token when that is not the one that was asked: a token exchange that switched the tenant.
@@ -40,6 +43,9 @@ func (r *TokenResponse) AppendJSON(dst []byte) []byte {
 	dst = jsonw.OptionalMember(dst, ParamRefreshToken, r.RefreshToken)
 	dst = jsonw.OptionalMember(dst, "id_token", r.IDToken)
 	dst = jsonw.OptionalMember(dst, ParamScope, r.Scope)
+	if len(r.AuthorizationDetails) > 0 {
+		dst = append(jsonw.Name(dst, ParamAuthorizationDetails), r.AuthorizationDetails...)
+	}
 	dst = jsonw.OptionalMember(dst, ParamIssuedTokenType, r.IssuedTokenType)
 	dst = jsonw.OptionalMember(dst, "issuer", r.Issuer)
 	return append(dst, '}')

@@ -132,6 +132,8 @@ func (u *UserClaims) appendTo(dst []byte, scopes oauth2.Scopes, names []string) 
 type UserInfoInput struct {
 	// Subject is `sub`, the same as in the ID token (OpenID Connect Core section 5.3.2).
 	Subject string
+	// Issuer and ClientID become iss and aud of a signed answer; empty in one that is plain JSON (section 5.3.2).
+	Issuer, ClientID string
 	// Scopes are those of the access token.
 	Scopes oauth2.Scopes
 	// Claims are the names asked for by the claims parameter (ClaimsRequest.UserInfoClaims).
@@ -144,6 +146,8 @@ type UserInfoInput struct {
 func BuildUserInfo(in UserInfoInput) []byte {
 	b := make([]byte, 0, 512)
 	b = jsonw.Member(append(b, '{'), "sub", in.Subject)
+	b = jsonw.OptionalMember(b, "iss", in.Issuer)
+	b = jsonw.OptionalMember(b, "aud", in.ClientID)
 	b = in.User.appendTo(b, in.Scopes, in.Claims)
 	return append(b, '}')
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -63,8 +64,13 @@ func (s *Service) grantTokens(ctx context.Context, x *exchange, rec *grant.CodeR
 			return err
 		}
 	}
+	details, err := x.details(rec.AuthorizationDetails)
+	if err != nil {
+		return err
+	}
+	sub := subject.For(x.q.Tenant, x.client, rec.User)
 	out.access = oidc.AccessTokenInput{
-		Subject: rec.User.String(), Audience: audience, TokenUse: oidc.TokenUseUser, Scopes: scopes, Session: rec.Session, Grant: rec.Grant,
+		Subject: sub, AuthorizationDetails: details, Audience: audience, TokenUse: oidc.TokenUseUser, Scopes: scopes, Session: rec.Session, Grant: rec.Grant,
 		AuthTime: rec.AuthTime, ACR: rec.ACR, AMR: rec.AMR, Roles: rec.Roles, Groups: rec.Groups,
 	}
 	if scopes.Contains(oidc.ScopeOfflineAccess) {
@@ -72,7 +78,7 @@ func (s *Service) grantTokens(ctx context.Context, x *exchange, rec *grant.CodeR
 	}
 	if scopes.Contains(oidc.ScopeOpenID) {
 		out.idToken = &oidc.IDTokenInput{
-			Subject: rec.User.String(), Session: rec.Session, AuthTime: rec.AuthTime, Nonce: rec.Nonce, ACR: rec.ACR, AMR: rec.AMR,
+			Subject: sub, Session: rec.Session, AuthTime: rec.AuthTime, Nonce: rec.Nonce, ACR: rec.ACR, AMR: rec.AMR,
 			Claims: claims.IDTokenClaims(),
 		}
 		if rec.UserClaims != nil {

@@ -70,7 +70,9 @@ func (m *Minter) FrontChannel(ctx context.Context, t *snapshot.Tenant, c *oauth2
 	if !parts.Code && !parts.AccessToken {
 		in.Scopes = r.Scopes
 	}
-	out.IDToken, err = m.IDToken(t, c, in, r.Now)
+	if out.IDToken, err = m.IDToken(t, c, in, r.Now); err == nil {
+		out.IDToken, err = m.forClient(ctx, c, out.IDToken)
+	}
 	if err != nil {
 		return signer.FrontChannelTokens{}, err
 	}

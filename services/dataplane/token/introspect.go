@@ -12,6 +12,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -89,7 +90,7 @@ func (s *Service) introspectRefresh(w http.ResponseWriter, r *http.Request, q *w
 	}
 	binding, _ := oauth2.ParseBinding(f.Binding)
 	body, err := json.Marshal(refreshInfo{
-		Active: true, ClientID: c.ID, Issuer: q.Tenant.Issuer, Subject: f.User.String(), Scope: oauth2.Scopes(f.Scopes).String(),
+		Active: true, ClientID: c.ID, Issuer: q.Tenant.Issuer, Subject: subject.For(q.Tenant, c, f.User), Scope: oauth2.Scopes(f.Scopes).String(),
 		Issued: f.RotateTime.Unix(), Expire: expire.Unix(), Org: q.Tenant.Org.String(), Tenant: q.Tenant.ID.String(), TokenUse: "refresh",
 		Confirmation: binding, Details: json.RawMessage(f.AuthorizationDetails),
 	})

@@ -17,11 +17,14 @@ import (
 )
 
 // Minter makes and signs tokens with the keys of the tenant that it is given. It takes typed requests, never raw bytes, so that who
-// may call it still cannot have anything else signed. It is safe for concurrent use and does no I/O.
+// may call it still cannot have anything else signed. It is safe for concurrent use. It does no I/O but to
+// read the key of a client that wants to be encrypted to.
 type Minter struct {
 	opener *secret.Opener
 	// keyring seals opaque access tokens; without it their clients get none.
 	keyring *secret.Keyring
+	// keys finds what to encrypt to; without it clients that want encryption get nothing.
+	keys encryptionKeys
 }
 
 // NewMinter makes a Minter that opens tenants' signing keys with the region's private keys.

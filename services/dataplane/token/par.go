@@ -80,6 +80,7 @@ func checkPushed(q *web.Request, request requestobject.Resolved) error {
 	t := q.Tenant
 	_, _, err := oidc.ParseAuthorizationRequest(request.Params, t.Client, oidc.RequestOptions{
 		Issuer: t.Issuer, CreatedAt: q.Start, Development: t.Development, DefaultAudience: t.DefaultAudience,
+		ResponseTypes: t.Policy.ResponseTypes, DetailTypes: t.Policy.DetailTypes,
 	})
 	if page, ok := errors.AsType[*oauth2.PageError](err); ok {
 		return oauth2.NewError(page.Code, http.StatusBadRequest, page.Description).WithCause(err)

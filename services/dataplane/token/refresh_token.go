@@ -4,12 +4,14 @@ package token
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/identity"
 )
 
@@ -60,7 +62,7 @@ func (s *Service) checkNarrowing(ctx context.Context, x *exchange, t identity.Te
 	if err != nil {
 		return err
 	}
-	if len(x.scopes) == 0 && resource == "" {
+	if len(x.scopes) == 0 && resource == "" && !x.params.Has(oauth2.ParamAuthorizationDetails) {
 		return nil
 	}
 	family, err := s.identity.Family(ctx, t, grantID)
@@ -73,7 +75,8 @@ func (s *Service) checkNarrowing(ctx context.Context, x *exchange, t identity.Te
 	if resource != "" && resource != family.Resource && (family.Resource != "" || resource != x.q.Tenant.DefaultAudience) {
 		return oauth2.InvalidTarget("resource is not the one of the authorization request")
 	}
-	return nil
+	_, err = x.details(json.RawMessage(family.AuthorizationDetails))
+	return err
 }
 
 // refreshed fills in the tokens from the family and its user as they are now.
@@ -91,9 +94,13 @@ func (s *Service) refreshed(ctx context.Context, x *exchange, rotated *identity.
 	if audience == "" {
 		audience = x.q.Tenant.DefaultAudience
 	}
-	user := &rotated.Owner
+	details, err := x.details(json.RawMessage(rotated.AuthorizationDetails))
+	if err != nil {
+		return err // checkNarrowing has seen it before the rotation
+	}
+	user, sub := &rotated.Owner, subject.For(x.q.Tenant, x.client, rotated.User)
 	out.access = oidc.AccessTokenInput{
-		Subject: rotated.User.String(), Audience: audience, TokenUse: oidc.TokenUseUser, Scopes: scopes, Session: rotated.Session,
+		Subject: sub, AuthorizationDetails: details, Audience: audience, TokenUse: oidc.TokenUseUser, Scopes: scopes, Session: rotated.Session,
 		Grant: rotated.Grant, AuthTime: rotated.AuthTime, ACR: rotated.ACR, AMR: rotated.AMR, Roles: user.Roles, Groups: user.Groups,
 	}
 	claims, err := oidc.ParseClaimsRequest(rotated.Claims)
@@ -103,7 +110,7 @@ func (s *Service) refreshed(ctx context.Context, x *exchange, rotated *identity.
 	if scopes.Contains(oidc.ScopeOpenID) {
 		// OpenID Connect Core section 12.2: same iss, sub, aud and auth_time; no nonce.
 		out.idToken = &oidc.IDTokenInput{
-			Subject: rotated.User.String(), Session: rotated.Session, AuthTime: rotated.AuthTime, ACR: rotated.ACR, AMR: rotated.AMR,
+			Subject: sub, Session: rotated.Session, AuthTime: rotated.AuthTime, ACR: rotated.ACR, AMR: rotated.AMR,
 			Claims: claims.IDTokenClaims(), User: userClaims(user),
 		}
 	}

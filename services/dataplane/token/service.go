@@ -101,6 +101,7 @@ func build(p parts) (*Service, error) {
 	if s.keys == nil {
 		s.keys = clientkeys.New(p.outbound, p.web.Logger)
 	}
+	s.mint.keys = s.keys
 	s.requests = &requestobject.Resolver{Keys: s.keys, Outbound: p.outbound, Grants: p.grants}
 	server.Mount(
 		web.Route{Path: "/.well-known/openid-configuration", Get: s.metadata, CORS: web.AnyOrigin},

@@ -127,12 +127,16 @@ func (s *Service) deliver(w http.ResponseWriter, x *exchange, out *redeemed) err
 		return err
 	}
 	answer := oauth2.TokenResponse{AccessToken: access, TokenType: x.binding.TokenType(), ExpiresIn: ttl, RefreshToken: out.refresh, Scope: out.access.Scopes.String(), IssuedTokenType: out.issuedTokenType}
+	answer.AuthorizationDetails = out.access.AuthorizationDetails
 	if out.at != nil {
 		answer.Issuer = at.Issuer
 	}
 	if out.idToken != nil {
 		out.idToken.AccessToken = access
 		if answer.IDToken, err = s.mint.IDToken(x.q.Tenant, x.client, *out.idToken, x.now); err != nil {
+			return err
+		}
+		if answer.IDToken, err = s.mint.forClient(x.r.Context(), x.client, answer.IDToken); err != nil {
 			return err
 		}
 	}

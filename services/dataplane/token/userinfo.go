@@ -12,6 +12,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -49,7 +50,11 @@ func (s *Service) userinfo(w http.ResponseWriter, r *http.Request, q *web.Reques
 	if err := s.checkBinding(w, r, q, scheme, text, c); err != nil {
 		return err
 	}
-	user, err := id.ParseUser(c.Subject)
+	client, ok := q.Tenant.Client(c.ClientID)
+	if !ok {
+		client = &oauth2.Client{ID: c.ClientID} // deleted since, or one that is its own metadata document
+	}
+	user, err := subject.User(q.Tenant, client, c.Subject)
 	if err != nil || c.TokenUse != oidc.TokenUseUser {
 		return errToken // a client's own token is about no user
 	}
@@ -71,8 +76,10 @@ func (s *Service) userinfo(w http.ResponseWriter, r *http.Request, q *web.Reques
 	if g, err := id.ParseGrant(c.GrantID); err == nil {
 		in.Claims = s.grants.UserInfoClaims(r.Context(), q.Tenant.ID, g)
 	}
-	web.WriteJSON(w, http.StatusOK, oidc.BuildUserInfo(in))
-	return nil
+	if client.UserInfoAlg != "" {
+		in.Issuer, in.ClientID = q.Tenant.Issuer, client.ID
+	}
+	return s.writeUserInfo(w, r, q, client, oidc.BuildUserInfo(in))
 }
 
 // user reads the user's claims. With the database away the answer is what the token itself says: `sub` and roles (PROMISES.md
