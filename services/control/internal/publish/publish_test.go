@@ -398,3 +398,33 @@ func TestATenantGetsItsRSAKeyAMomentLater(t *testing.T) {
 	wg.Wait()
 	eventually(t, "one RSA key", func() bool { return algs(third.Tenant.ID)["RS256"] == 1 })
 }
+
+// The worker finds keys that have signed for long enough and brings their successors into the JWK Set; the wait begins when the replicas
+// have it, which the real Redis says here.
+func TestTheWorkerRotatesKeysThatHaveSignedForLongEnough(t *testing.T) {
+	p := newPlant(t)
+	p.start()
+	tenant := p.provision("hooli", provision.DepthLoginReady).Tenant.ID
+	secret := sha256.Sum256([]byte("pool"))
+	keys, err := NewKeys(KeysConfig{Worker: p.worker, Secret: secret[:], Target: -1, Share: 100, Rotation: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.Start(p.ctx, p.service)
+	defer keys.Stop()
+	eventually(t, "a published successor of the ES256 key", func() bool {
+		l, err := p.service.ListSigningKeys(p.ctx, p.owner, p.org.ID, tenant, tenancy.Page{Filter: "alg=ES256"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range l.Items {
+			if k.State == tenancy.SigningPublished && !k.ActivateTime.IsZero() {
+				if wait := k.ActivateTime.Sub(k.PublishTime); wait < 10*time.Minute {
+					t.Errorf("it signs %v after it was published", wait)
+				}
+				return len(l.Items) == 2
+			}
+		}
+		return false
+	})
+}
