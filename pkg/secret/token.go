@@ -20,6 +20,8 @@ type TokenKind string
 const (
 	APIKey       TokenKind = "tnk" // credential for the control plane
 	ClientSecret TokenKind = "tns" // credential of a confidential client at the token endpoint
+	// RegistrationToken is the credential by which a client that registered itself is read and changed (RFC 7592).
+	RegistrationToken TokenKind = "tnr"
 )
 
 // tokenLen is kind, id, secret and checksum with three underscores between them.

@@ -81,6 +81,22 @@ type Config struct {
 	KeyRotation *daemon.Duration `yaml:"key_rotation"`
 	// Outbound is how addresses that callers name are reached: sector documents of clients with pairwise subjects.
 	Outbound outbound.Config `yaml:"outbound"`
+	// SoftwareStatements are the issuers whose software statements are believed when a client registers itself (RFC 7591 section 2.3).
+	SoftwareStatements []SoftwareStatementIssuer `yaml:"software_statements"`
+}
+
+// SoftwareStatementIssuer is somebody whose software statements are believed.
+type SoftwareStatementIssuer struct {
+	// Issuer is the value of `iss`.
+	Issuer string `yaml:"issuer"`
+	// JWKS is the file with their public keys, a JWK Set.
+	JWKS daemon.Path `yaml:"jwks"`
+}
+
+// Validate implements daemon.Validator.
+func (c *SoftwareStatementIssuer) Validate(k *daemon.Check) {
+	k.Require("issuer", c.Issuer)
+	k.Require("jwks", string(c.JWKS))
 }
 
 // withDefaults fills in what was left out.

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -30,6 +31,7 @@ import (
 	"github.com/tenantry/tenantry/services/control/internal/api"
 	"github.com/tenantry/tenantry/services/control/internal/provision"
 	"github.com/tenantry/tenantry/services/control/internal/publish"
+	"github.com/tenantry/tenantry/services/control/internal/registration"
 	"github.com/tenantry/tenantry/services/control/internal/store"
 	"github.com/tenantry/tenantry/services/identity"
 	"github.com/tenantry/tenantry/services/internal/outbound"
@@ -54,6 +56,7 @@ type Service struct {
 	end        []func() // in the order of opening
 	grpc       *daemon.GRPCServer
 	rest       *daemon.HTTPServer
+	tenants    http.Handler // of paths on tenants' hosts
 }
 
 // New makes the service. It connects to the control database, to refuse a role that could pass by row-level security; Redis and the
@@ -108,6 +111,13 @@ func (s *Service) RESTAddr() string {
 	}
 	return s.rest.Addr()
 }
+
+// TenantPaths are the paths of tenants' hosts that the control plane answers, on its REST listener; the edge sends them there. A path that ends
+// in "/…" stands for everything below it.
+func TenantPaths() []string { return []string{registration.Path, registration.Path + "/…"} }
+
+// TenantHandler answers TenantPaths; nil without the role api.
+func (s *Service) TenantHandler() http.Handler { return s.tenants }
 
 // Run serves until the process is told to end.
 func Run(ctx context.Context, cfg Config, deps Deps) error {
@@ -272,10 +282,19 @@ func (b *builder) api(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
+	if b.tenants, err = b.registrations(service, server); err != nil {
+		return err
+	}
 	if b.cfg.REST.WriteTimeout == 0 {
 		b.cfg.REST.WriteTimeout = daemon.Duration(75 * time.Second) // WaitOperation may take its minute
 	}
-	b.rest = p.NewHTTPServer("rest", b.cfg.REST, handler)
+	b.rest = p.NewHTTPServer("rest", b.cfg.REST, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if registration.Owns(r.URL.Path) {
+			b.tenants.ServeHTTP(w, r)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
 	failed := make(chan error, 1)
 	b.adds(
 		background("operation watcher", b.watch.Start, b.watch.Stop),
@@ -297,6 +316,23 @@ func (b *builder) api(ctx context.Context) error {
 		b.grpc.Component(), b.rest.Component(),
 	)
 	return nil
+}
+
+// registrations makes what answers clients that register themselves.
+func (b *builder) registrations(service *provision.Service, server *api.Server) (http.Handler, error) {
+	rc := registration.Config{Control: service, Source: server.Source, Logger: b.deps.Process.Log}
+	for _, s := range b.cfg.SoftwareStatements {
+		issuer, err := registration.LoadStatementIssuer(s.Issuer, string(s.JWKS))
+		if err != nil {
+			return nil, fmt.Errorf("control: software_statements: %w", err)
+		}
+		rc.Statements = append(rc.Statements, issuer)
+	}
+	h, err := registration.New(rc)
+	if err != nil {
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	return h, nil
 }
 
 // service makes the use cases.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tenantry/tenantry/services/control"
 	"github.com/tenantry/tenantry/services/dataplane/login"
 	"github.com/tenantry/tenantry/services/dataplane/token"
 	"github.com/tenantry/tenantry/services/e2e/e2etest"
@@ -174,6 +175,7 @@ func mounted(t *testing.T) map[string][]string {
 	for _, e := range tokens.Routes() {
 		all["token"] = append(all["token"], e.Path)
 	}
+	all["control"] = control.TenantPaths()
 	return all
 }
 

@@ -288,7 +288,7 @@ func (s *stack) serveTable() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	server := &http.Server{Handler: table.Handler(to("login"), to("token")), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: table.Handler(to("login"), to("token"), to("rest")), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(l) }() // until Close
 	s.t.Cleanup(func() { _ = server.Close() })
 }

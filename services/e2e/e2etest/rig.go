@@ -218,7 +218,7 @@ func (r *Rig) startEdge(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: table.Handler(to(r.Login), to(r.Token)), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	server := &http.Server{Handler: table.Handler(to(r.Login), to(r.Token), to(r.REST)), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	if r.tls {
 		cfg := daemon.ServerTLS(certificates().certificate, "http/1.1") // that of our own listeners
 		cfg.ClientAuth = tls.RequestClientCert

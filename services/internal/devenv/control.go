@@ -5,6 +5,7 @@ package devenv
 import (
 	"context"
 	"net"
+	"net/http"
 	"strconv"
 
 	"github.com/tenantry/tenantry/pkg/daemon"
@@ -35,10 +36,11 @@ func (e *environment) controlConfig(s *services) control.Config {
 }
 
 // newControl makes the control plane with the user store that the data plane has here.
-func newControl(ctx context.Context, cfg control.Config, deps control.Deps) ([]daemon.Component, error) {
+// registrations is what it answers on tenants' hosts.
+func newControl(ctx context.Context, cfg control.Config, deps control.Deps) (_ []daemon.Component, registrations http.Handler, err error) {
 	service, err := control.New(ctx, cfg, deps)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return service.Components(), nil
+	return service.Components(), service.TenantHandler(), nil
 }

@@ -124,7 +124,7 @@ func (e *environment) startServices(ctx context.Context, at *stage) error {
 	if err != nil {
 		return err
 	}
-	controlComponents, err := newControl(ctx, controlConfig, control.Deps{Process: process, Identity: users, Build: e.Version})
+	controlComponents, registrations, err := newControl(ctx, controlConfig, control.Deps{Process: process, Identity: users, Build: e.Version})
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (e *environment) startServices(ctx context.Context, at *stage) error {
 		},
 	}, controlComponents...)
 	components = append(components,
-		process.NewHTTPServer("data plane", loopback(e.ports.DataPlane), routes.Handler(pages.Handler(), tokens.Handler())).Component(),
+		process.NewHTTPServer("data plane", loopback(e.ports.DataPlane), routes.Handler(pages.Handler(), tokens.Handler(), registrations)).Component(),
 		daemon.Component{Name: "environment", Start: func(context.Context) error { close(started); return nil }},
 	)
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -22,7 +22,7 @@ import (
 type Route struct {
 	// Path is exact, or a prefix when it ends in "/*".
 	Path string `yaml:"path"`
-	// Service is "login" or "token".
+	// Service is "login", "token" or "control".
 	Service string `yaml:"service"`
 }
 
@@ -34,6 +34,10 @@ func (r Route) Prefix() (string, bool) {
 
 // Table is the parsed routing table, in the order of the file.
 type Table []Route
+
+// upstreams are the services of the compose file with the ports that they
+// listen on.
+var upstreams = map[string]string{"login": "login:8080", "token": "token:8080", "control": "control:9080"}
 
 // ErrTable is wrapped by every error of Parse.
 var ErrTable = errors.New("routing table")
@@ -56,8 +60,8 @@ func Parse(raw []byte) (Table, error) {
 			return nil, fmt.Errorf("%w: routes[%d]: path %q does not begin with /", ErrTable, i, r.Path)
 		case strings.Contains(strings.TrimSuffix(r.Path, "/*"), "*"):
 			return nil, fmt.Errorf("%w: routes[%d]: path %q: a star stands only at the end, after /", ErrTable, i, r.Path)
-		case r.Service != "login" && r.Service != "token":
-			return nil, fmt.Errorf("%w: routes[%d]: service %q is neither login nor token", ErrTable, i, r.Service)
+		case upstreams[r.Service] == "":
+			return nil, fmt.Errorf("%w: routes[%d]: service %q is neither login, token nor control", ErrTable, i, r.Service)
 		case seen[r.Path]:
 			return nil, fmt.Errorf("%w: routes[%d]: path %q stands twice", ErrTable, i, r.Path)
 		}
@@ -86,11 +90,14 @@ func (t Table) Service(path string) string {
 }
 
 // Handler sends each request to its service: the edge of the all-in-one binary.
-func (t Table) Handler(login, token http.Handler) http.Handler {
+func (t Table) Handler(login, token, control http.Handler) http.Handler {
 	exact := make(map[string]http.Handler, len(t))
 	owner := func(service string) http.Handler {
-		if service == "token" {
+		switch service {
+		case "token":
 			return token
+		case "control":
+			return control
 		}
 		return login
 	}
@@ -109,8 +116,7 @@ func (t Table) Handler(login, token http.Handler) http.Handler {
 }
 
 // Caddyfile renders the table for Caddy 2. Upstreams are the compose services
-// "login" and "token" on port 8080; the Host header passes unchanged, because it
-// names the tenant.
+// by their names; the Host header passes unchanged, because it names the tenant.
 func (t Table) Caddyfile() []byte {
 	var b bytes.Buffer
 	b.WriteString(`# Generated from deploy/routes.yaml by "make generate". Do not edit.
@@ -136,26 +142,29 @@ func (t Table) Caddyfile() []byte {
 	}
 
 `)
-	var tokens []string
-	for _, r := range t {
-		if r.Service == "token" {
-			tokens = append(tokens, r.Path)
-		}
-	}
-	fmt.Fprintf(&b, "\t@token path %s\n", strings.Join(tokens, " "))
-	for _, service := range []string{"token", "login"} {
+	for _, service := range []string{"token", "control", "login"} {
 		matcher := ""
-		if service == "token" {
-			matcher = " @token"
+		if service != "login" {
+			var paths []string
+			for _, r := range t {
+				if r.Service == service {
+					paths = append(paths, r.Path)
+				}
+			}
+			if len(paths) == 0 {
+				continue
+			}
+			fmt.Fprintf(&b, "\t@%s path %s\n", service, strings.Join(paths, " "))
+			matcher = " @" + service
 		}
 		fmt.Fprintf(&b, `	handle%s {
-		reverse_proxy %s:8080 {
+		reverse_proxy %s {
 			# Caddy itself replaces a stranger's X-Forwarded headers, and lets this one pass.
 			header_up -Forwarded
 			lb_try_duration 2s
 		}
 	}
-`, matcher, service)
+`, matcher, upstreams[service])
 	}
 	b.WriteString("}\n")
 	return b.Bytes()

@@ -66,8 +66,11 @@ func TestHandlerSendsEachPathToItsOwner(t *testing.T) {
 	answer := func(name string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(name)) })
 	}
-	h := table(t).Handler(answer("login"), answer("token"))
-	for path, want := range map[string]string{"/oauth2/token": "token", "/login": "login", "/nothing/here": "login"} {
+	h := table(t).Handler(answer("login"), answer("token"), answer("control"))
+	for path, want := range map[string]string{
+		"/oauth2/token": "token", "/login": "login", "/nothing/here": "login",
+		"/oauth2/clients": "control", "/oauth2/clients/cli_x": "control", "/oauth2/clientsx": "login",
+	} {
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
 		if rec.Body.String() != want {
@@ -79,7 +82,7 @@ func TestHandlerSendsEachPathToItsOwner(t *testing.T) {
 func TestParseNamesTheWrongEntry(t *testing.T) {
 	for name, tc := range map[string]struct{ doc, says string }{
 		"unknown key":     {"routes:\n - {path: /*, service: login, port: 1}", "port"},
-		"unknown service": {"routes:\n - {path: /*, service: control}", `routes[0]: service "control"`},
+		"unknown service": {"routes:\n - {path: /*, service: mail}", `routes[0]: service "mail"`},
 		"relative path":   {"routes:\n - {path: login, service: login}", `routes[0]: path "login"`},
 		"star inside":     {"routes:\n - {path: /a/*/b, service: login}", "routes[0]"},
 		"twice":           {"routes:\n - {path: /*, service: login}\n - {path: /*, service: token}", "routes[1]"},
