@@ -33,12 +33,7 @@ func (s *Service) AddMissingKeys(ctx context.Context, org id.Org, tenant id.Tena
 		if err != nil {
 			return nil, nil, err
 		}
-		algs := slices.DeleteFunc(algorithmsOf(layer, t.Overrides), func(a jose.Algorithm) bool {
-			return slices.ContainsFunc(parts.SigningKeys, func(k tenancy.SigningKey) bool {
-				return k.Algorithm == string(a) && k.State <= tenancy.SigningActive
-			})
-		})
-		return algs, &parts, nil
+		return lacking(algorithmsOf(layer, t.Overrides), parts.SigningKeys), &parts, nil
 	}
 	var want []jose.Algorithm
 	err := s.store.Write(ctx, org, func(tx *store.Tx) (err error) {
@@ -87,21 +82,33 @@ func (s *Service) AddMissingKeys(ctx context.Context, org id.Org, tenant id.Tena
 			return struct{}{}, err
 		}
 		for _, a := range want {
-			k, err := s.sealKey(&t, made[a], tenancy.SigningActive, now)
-			if err != nil {
-				return struct{}{}, err
-			}
-			if err := tx.InsertSigningKey(k); err != nil {
-				return struct{}{}, err
-			}
-			parts.SigningKeys = append(parts.SigningKeys, k)
-			e := event(system, now, tenancy.ActionSigningKeyAdded, tenantName(org, tenant)+"/signingKeys/"+k.ID.String())
-			e.Tenant, e.ConfigVersion = tenant, t.ConfigVersion
-			if err := tx.Audit(e); err != nil {
+			if err := s.addKey(tx, &t, parts, made[a], now); err != nil {
 				return struct{}{}, err
 			}
 		}
 		return struct{}{}, s.putTenant(ctx, tx, &t, parts, false)
 	})
 	return err
+}
+
+// lacking are the algorithms that a tenant has no key for that signs or is about to.
+func lacking(algs []jose.Algorithm, keys []tenancy.SigningKey) []jose.Algorithm {
+	return slices.DeleteFunc(slices.Clone(algs), func(a jose.Algorithm) bool {
+		return slices.ContainsFunc(keys, func(k tenancy.SigningKey) bool { return k.Algorithm == string(a) && k.State <= tenancy.SigningActive })
+	})
+}
+
+// addKey gives a locked tenant, already at its new version, an active key.
+func (s *Service) addKey(tx *store.Tx, t *tenancy.Tenant, parts *store.TenantParts, private *jose.PrivateKey, now time.Time) error {
+	k, err := s.sealKey(t, private, tenancy.SigningActive, now)
+	if err != nil {
+		return err
+	}
+	if err := tx.InsertSigningKey(k); err != nil {
+		return err
+	}
+	parts.SigningKeys = append(parts.SigningKeys, k)
+	e := event(system, now, tenancy.ActionSigningKeyAdded, tenantName(t.Org, t.ID)+"/signingKeys/"+k.ID.String())
+	e.Tenant, e.ConfigVersion = t.ID, t.ConfigVersion
+	return tx.Audit(e)
 }

@@ -108,7 +108,7 @@ func (s *Service) UpdateTenant(ctx context.Context, caller tenancy.Principal, or
 			return t, err
 		}
 		if policy {
-			if err := s.checkPolicy(ctx, tx, &t, &parts, now); err != nil {
+			if err := s.checkPolicy(ctx, tx, &t, &parts, in.ValidateOnly, now); err != nil {
 				return t, err
 			}
 		}
@@ -225,8 +225,9 @@ func prune(m protoreflect.Message) {
 	})
 }
 
-// checkPolicy checks a tenant's overrides under its layer, and sees that it gets a key for each algorithm that they name.
-func (s *Service) checkPolicy(ctx context.Context, tx *store.Tx, t *tenancy.Tenant, parts *store.TenantParts, now time.Time) error {
+// checkPolicy checks a tenant's overrides under its layer, and gives it a key for each algorithm that they name, unless the call only
+// validates: policy and keys come with one document, so no request finds an algorithm without its key.
+func (s *Service) checkPolicy(ctx context.Context, tx *store.Tx, t *tenancy.Tenant, parts *store.TenantParts, dry bool, now time.Time) error {
 	digest, err := s.layerOf(ctx, tx, t)
 	if err != nil {
 		return err
@@ -248,9 +249,16 @@ func (s *Service) checkPolicy(ctx context.Context, tx *store.Tx, t *tenancy.Tena
 			return err
 		}
 	}
-	for _, a := range algorithmsOf(layer, t.Overrides) {
-		if !slices.ContainsFunc(parts.SigningKeys, func(k tenancy.SigningKey) bool { return k.Algorithm == string(a) && k.State <= tenancy.SigningActive }) {
-			return tx.WantRSA(t.ID, now)
+	if dry {
+		return nil
+	}
+	for _, a := range lacking(algorithmsOf(layer, t.Overrides), parts.SigningKeys) {
+		private, _, err := s.successorOf(string(a))
+		if err != nil {
+			return err
+		}
+		if err := s.addKey(tx, t, parts, private, now); err != nil {
+			return err
 		}
 	}
 	return nil
