@@ -18,7 +18,7 @@ import (
 const (
 	ParamLoginHintToken          = "login_hint_token"          //nolint:gosec // G101: a name
 	ParamBindingMessage          = "binding_message"           // CIBA Core section 7.1
-	ParamClientNotificationToken = "client_notification_token" //nolint:gosec // G101: a name
+	ParamClientNotificationToken = "client_notification_token" // CIBA Core section 7.1
 	ParamRequestedExpiry         = "requested_expiry"          // CIBA Core section 7.1
 
 	paramLoginHint   = "login_hint"    // OpenID Connect Core section 3.1.2.1
@@ -35,7 +35,7 @@ const (
 // Error codes of the backchannel authentication endpoint (CIBA Core section 13).
 const (
 	CodeUnknownUserID         = "unknown_user_id"
-	CodeExpiredLoginHintToken = "expired_login_hint_token" //nolint:gosec // G101: a name
+	CodeExpiredLoginHintToken = "expired_login_hint_token"
 	CodeInvalidBindingMessage = "invalid_binding_message"
 )
 

@@ -61,7 +61,7 @@ func TestDeviceFlow(t *testing.T) {
 			t.Fatalf("at %s", p.url)
 		}
 		p = b.signIn(p, "gavin@hooli.example").shows(200, "Sign in to Television on another device?", userCode, "198.51.100.7", "Gavin Belson", "Go on only if you began this yourself")
-		p = b.submit(p, "answer", "allow").shows(200, "Your device is connected")
+		b.submit(p, "answer", "allow").shows(200, "Your device is connected")
 		a, err := r.poll(r.hooli, deviceCode, tv)
 		if err != nil {
 			t.Fatal(err)
