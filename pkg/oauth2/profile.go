@@ -93,9 +93,10 @@ func (p Profile) RequiresSignedRequest() bool { return p >= ProfileFAPI2MessageS
 func (p Profile) RequiresSignedResponse() bool { return p >= ProfileFAPI2MessageSigning }
 
 // RequestObjectLife is the longest time between `nbf` and `exp` of a request object in seconds, and its longest age; 0 means that
-// neither is asked for (FAPI 2.0 Message Signing section 5.3.1).
+// neither is asked for (FAPI 2.0 Message Signing section 5.3.1). It holds for a client that signs its requests in the Security Profile,
+// too: that is Message Signing without signed responses, which the standard lets ecosystems choose.
 func (p Profile) RequestObjectLife() int {
-	if p >= ProfileFAPI2MessageSigning {
+	if p >= ProfileFAPI2 {
 		return 3600
 	}
 	return 0
