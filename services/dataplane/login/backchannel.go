@@ -54,7 +54,10 @@ func (s *Service) backchannelForm(w http.ResponseWriter, r *http.Request, q *web
 		if !ok {
 			continue
 		}
-		item := v.asked(client, &list[i].Waiting)
+		item, ok := v.asked(q.Tenant, client, &list[i].Waiting)
+		if !ok {
+			continue
+		}
 		item.Handle, item.Token = list[i].Handle.String(), s.formToken(q, nonce, backchannelBound(list[i].Handle, who)...)
 		v.Asked = append(v.Asked, item)
 	}

@@ -107,7 +107,10 @@ type detail struct {
 type detailLine struct{ Label, Value string }
 
 // details shows what a request asks beyond scopes.
-func (v *view) details(asked oauth2.Details) {
+func (v *view) details(asked oauth2.Details) { v.Details = v.describe(asked) }
+
+func (v *view) describe(asked oauth2.Details) []detail {
+	var list []detail
 	for _, d := range asked {
 		shown := detail{Title: d.Title()}
 		for _, l := range d.Lines() {
@@ -119,8 +122,9 @@ func (v *view) details(asked oauth2.Details) {
 			}
 			shown.Lines = append(shown.Lines, detailLine{Label: l.Label, Value: value})
 		}
-		v.Details = append(v.Details, shown)
+		list = append(list, shown)
 	}
+	return list
 }
 
 // scopes describes what is asked for, in words.

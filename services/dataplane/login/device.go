@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 	"github.com/tenantry/tenantry/services/identity"
@@ -30,6 +31,7 @@ const (
 type asked struct {
 	App, When, Where, Message string
 	Items                     []string
+	Details                   []detail
 	Handle, Token             string
 }
 
@@ -64,7 +66,10 @@ func (s *Service) deviceForm(w http.ResponseWriter, r *http.Request, q *web.Requ
 	v.LoginURL = s.loginTo(q, deviceAddress(code))
 	v.person(who.user)
 	s.withForm(w, r, q, v, false)
-	item := v.asked(client, &d.Waiting)
+	item, ok := v.asked(q.Tenant, client, &d.Waiting)
+	if !ok {
+		return s.deviceRefused(w, r, q, code, errNoDevice)
+	}
 	item.Where, item.Token = d.From, s.formToken(q, formNonce(w, r, q), deviceBound(&d, who)...)
 	v.Asked = []asked{item}
 	v.offerLanguages("")
@@ -91,9 +96,16 @@ func (v *view) keepUserCode() {
 	}
 }
 
-// asked describes a request.
-func (v *view) asked(client *oauth2.Client, w *grant.Waiting) asked {
-	return asked{App: client.Name, When: w.Create.UTC().Format(v.T("mail.date")), Message: w.BindingMessage, Items: v.scopes(w.Scopes)}
+// asked describes a request. ok is false when the tenant no longer knows what its authorization_details mean: nobody can say yes to that.
+func (v *view) asked(t *snapshot.Tenant, client *oauth2.Client, w *grant.Waiting) (a asked, ok bool) {
+	details, err := oauth2.ParseDetails(w.AuthorizationDetails, t.Policy.DetailTypes, client.AuthorizationDetailsTypes)
+	if err != nil {
+		return asked{}, false
+	}
+	return asked{
+		App: client.Name, When: w.Create.UTC().Format(v.T("mail.date")), Message: w.BindingMessage, Items: v.scopes(w.Scopes),
+		Details: v.describe(details),
+	}, true
 }
 
 // errNoDevice: the code is unknown, used or expired, or its client may not use device codes any more.

@@ -122,7 +122,7 @@ func (s *Service) redeemTokenExchange(ctx context.Context, x *exchange, out *red
 
 // presented checks a token that came as a parameter, with refused as the one answer for what is wrong with it.
 func (s *Service) presented(ctx context.Context, x *exchange, text string, refused *oauth2.Error) (*presented, error) {
-	token, err := verifyAccess(x.q.Tenant, text, x.now)
+	token, err := s.access(x.q.Tenant, text, x.now)
 	if err != nil {
 		return nil, refused.WithCause(err)
 	}
