@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/daemon"
 	"github.com/tenantry/tenantry/services/control"
+	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
 // controlConfig is the control plane's configuration here: as an operator would write it, with http and localhost.
@@ -29,6 +30,8 @@ func (e *environment) controlConfig(s *services) control.Config {
 		PublicURL:        "http://{host}:" + strconv.Itoa(e.ports.DataPlane),
 		APIDomain:        "api." + baseDomain,
 		Development:      true,
+		// As for the data plane: apps in development are on this machine, and so are their sector documents.
+		Outbound: outbound.Config{AllowNetworks: []string{"127.0.0.0/8", "::1/128"}, AllowHTTP: true},
 	}
 	c.GRPC.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(e.ports.GRPC))
 	c.REST.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(e.ports.REST))

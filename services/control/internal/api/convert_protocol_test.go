@@ -197,6 +197,9 @@ func TestEveryProtocolFieldReachesTheDataPlaneAndComesBack(t *testing.T) {
 func TestImpossibleProtocolMetadataNamesItsField(t *testing.T) {
 	for name, row := range map[string]struct{ json, field string }{
 		"keys twice":                    {`"protocol.jwks":` + someKeys + `,"protocol.jwksUri":"https://a.example/j"`, "client.protocol.jwks"},
+		"a private key":                 {`"protocol.jwks":` + strings.Replace(someKeys, `"kid"`, `"d":"AAAA","kid"`, 1), "client.protocol.jwks"},
+		"a shared key":                  {`"protocol.trustedIssuers":[{"issuer":"https://i.example","jwks":{"keys":[{"kty":"oct","k":"AAAA"}]}}]`, "client.protocol.trusted_issuers[0].jwks"},
+		"keys of no use":                {`"protocol.jwks":{"keys":[{"kty":"XX"}]}`, "client.protocol.jwks"},
 		"no key set":                    {`"protocol.jwks":{"kty":"EC"}`, "client.protocol.jwks"},
 		"keys without TLS":              {`"protocol.jwksUri":"http://a.example/j"`, "client.protocol.jwks_uri"},
 		"private_key_jwt without keys":  {`"tokenEndpointAuthMethod":"private_key_jwt"`, "client.token_endpoint_auth_method"},

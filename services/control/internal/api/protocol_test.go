@@ -11,6 +11,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 )
 
+const publicKeys = `{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`
+
 // refusedFields are the fields that an answer names.
 func refusedFields(r reply) (fields []string) {
 	st := r.status()
@@ -60,7 +62,7 @@ func TestProtocolMetadataThroughREST(t *testing.T) {
 	}
 	made, _ := do("POST", tenant+"/clients?clientId=bank", `{"kind":"WEB","redirectUris":["https://app.example/cb"],"logoUri":"https://app.example/l.png",
 		"tokenEndpointAuthMethod":"private_key_jwt","grantTypes":["authorization_code","urn:ietf:params:oauth:grant-type:token-exchange"],
-		"protocol":{"jwks":{"keys":[{"kty":"EC","kid":"a"}]},"dpopBoundAccessTokens":true,"defaultMaxAge":"600s"}}`, http.StatusOK)
+		"protocol":{"jwks":`+publicKeys+`,"dpopBoundAccessTokens":true,"defaultMaxAge":"600s"}}`, http.StatusOK)
 	if keys, _ := made.Protocol["jwks"].(map[string]any)["keys"].([]any); len(keys) != 1 || made.LogoURI == "" || len(made.Warnings) != 0 {
 		t.Fatalf("%+v", made)
 	}

@@ -3,6 +3,8 @@
 package tenancy
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tenantry/tenantry/pkg/id"
+	"github.com/tenantry/tenantry/pkg/jose"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
@@ -99,6 +102,7 @@ func (s *ClientSettings) checkProtocol(p ClientPlace, inOrder bool, bad func(fie
 	if s.SectorURI() != "" && len(s.RedirectURITemplates) > 0 {
 		bad("protocol.sector_identifier_uri", "a client with redirect URI templates takes its sector from them, at each tenant")
 	}
+	s.checkKeys(bad)
 	plain := s.Protocol == nil && s.LogoURI == "" && s.PolicyURI == "" && s.TOSURI == "" && s.InitiateLoginURI == ""
 	switch s.TokenEndpointAuthMethod {
 	case oauth2.AuthMethodNone, oauth2.AuthMethodBasic, oauth2.AuthMethodPost, oauth2.AuthMethodSecretJWT:
@@ -111,6 +115,28 @@ func (s *ClientSettings) checkProtocol(p ClientPlace, inOrder bool, bad func(fie
 	if _, err := s.Build(p.Shared, p.Development, nil); err != nil {
 		field, rule := snapshot.ClientField(err)
 		bad(clientPath(field), "%s", rule)
+	}
+}
+
+// checkKeys looks at keys that come by value more closely than the data plane does: their owner is here to hear of a mistake. A private
+// key that somebody sent is not kept.
+func (s *ClientSettings) checkKeys(bad func(field, format string, args ...any)) {
+	check := func(field string, jwks []byte) {
+		if len(jwks) == 0 {
+			return
+		}
+		set, err := jose.ParseForeignSet(jwks)
+		switch {
+		case errors.Is(err, jose.ErrKey):
+			bad(field, "send public keys alone; RSA keys have 2048 bits or more")
+		case err == nil && set.Len() == 0:
+			bad(field, "it has no key that can be used")
+		}
+	}
+	p := s.protocol()
+	check("protocol.jwks", p.GetJwks())
+	for i, t := range p.GetTrustedIssuers() {
+		check(fmt.Sprintf("protocol.trusted_issuers[%d].jwks", i), t.GetJwks())
 	}
 }
 

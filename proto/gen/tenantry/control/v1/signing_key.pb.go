@@ -122,11 +122,11 @@ type SigningKey struct {
 	PublicJwk *structpb.Struct `protobuf:"bytes,22,opt,name=public_jwk,json=publicJwk,proto3" json:"public_jwk,omitempty"`
 	// When it came into the JWK Set.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
-	// When it began, or will begin, to sign.
+	// When it began, or will begin, to sign; absent while not every replica is known to publish it.
 	ActivateTime *timestamppb.Timestamp `protobuf:"bytes,24,opt,name=activate_time,json=activateTime,proto3" json:"activate_time,omitempty"`
 	// When it stopped signing.
 	RetireTime *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=retire_time,json=retireTime,proto3" json:"retire_time,omitempty"`
-	// When it left, or will leave, the JWK Set.
+	// When it left, or will leave, the JWK Set; absent while not every replica is known to have stopped signing with it.
 	RemoveTime    *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=remove_time,json=removeTime,proto3" json:"remove_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

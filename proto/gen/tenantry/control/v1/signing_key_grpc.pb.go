@@ -35,8 +35,9 @@ type SigningKeyServiceClient interface {
 	// Lists the signing keys of a tenant.
 	ListSigningKeys(ctx context.Context, in *ListSigningKeysRequest, opts ...grpc.CallOption) (*ListSigningKeysResponse, error)
 	// Replaces an active key by a new one of the same algorithm, in steps that surprise no verifier: the successor is
-	// published first, signs once caches have had time to learn it, and the old one is published until its last token has
-	// expired.
+	// published first, signs once every replica has it and caches have had ten minutes to learn it, and the old one is
+	// published until the last token that it may have signed has expired. Keys that have signed for 90 days, or what the
+	// installation says, are replaced so without a call.
 	RotateSigningKey(ctx context.Context, in *RotateSigningKeyRequest, opts ...grpc.CallOption) (*RotateSigningKeyResponse, error)
 	// Takes a key out of use at once, for one that has leaked: every token that it signed becomes invalid. An active key
 	// gets a successor that signs at once.
@@ -90,8 +91,9 @@ type SigningKeyServiceServer interface {
 	// Lists the signing keys of a tenant.
 	ListSigningKeys(context.Context, *ListSigningKeysRequest) (*ListSigningKeysResponse, error)
 	// Replaces an active key by a new one of the same algorithm, in steps that surprise no verifier: the successor is
-	// published first, signs once caches have had time to learn it, and the old one is published until its last token has
-	// expired.
+	// published first, signs once every replica has it and caches have had ten minutes to learn it, and the old one is
+	// published until the last token that it may have signed has expired. Keys that have signed for 90 days, or what the
+	// installation says, are replaced so without a call.
 	RotateSigningKey(context.Context, *RotateSigningKeyRequest) (*RotateSigningKeyResponse, error)
 	// Takes a key out of use at once, for one that has leaked: every token that it signed becomes invalid. An active key
 	// gets a successor that signs at once.
