@@ -17,6 +17,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
+	"github.com/tenantry/tenantry/services/control/internal/blueprint"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
 
@@ -393,5 +394,72 @@ func TestASectorIsVerifiedBeforeItIsBelieved(t *testing.T) {
 	// The answer came for another set of redirect URIs than the one that is written: nothing is.
 	if err := (sector{uri: "https://sector.example/u", redirects: []string{"https://app.example/cb"}}).settle(&c.ClientSettings, nil); !errors.Is(err, tenancy.ReasonConcurrentChange) {
 		t.Errorf("changed meanwhile: %v", err)
+	}
+}
+
+// One field of the blueprint makes all its tenants strict. The answer names the blueprint's own clients that this refuses; those who do
+// not understand the field are kept from serving less than it demands; another org's tenants do not notice.
+func TestOneFieldOfABlueprintSwitchesItsTenants(t *testing.T) {
+	h := newHarness(t)
+	hooli := h.provision("hooli").Tenant.ID
+	layer := func() *snapshotv1.Layer {
+		t.Helper()
+		b, err := h.GetBlueprint(h.ctx, h.owner, h.org.ID, "standard")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, digest, err := h.store.Revision(h.ctx, h.org.ID, b.ID, b.Revision, id.Revision{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := h.docs.layer(h.ctx, h.org.ID, digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	if got := layer().GetMinReader(); got > 1 {
+		t.Errorf("without the field: level %d", got)
+	}
+	draft := sampleSpec()
+	draft.Config.Oauth = &snapshotv1.OAuthPolicy{SecurityProfile: proto.String("FAPI_2_0")}
+	draft.Locked = append(draft.Locked, "oauth.security_profile")
+	b, err := h.UpdateBlueprint(h.ctx, h.owner, h.org.ID, "standard", BlueprintInput{Mask: []string{"draft"}, Blueprint: blueprint.Blueprint{Draft: draft}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields []string
+	for _, w := range b.Warnings {
+		if w.Reason == tenancy.WarnClientRefused {
+			fields = append(fields, w.Field)
+		}
+	}
+	if !slices.Equal(fields, []string{"draft.clients[0].client_type", "draft.clients[1].token_endpoint_auth_method"}) {
+		t.Errorf("warnings %v", b.Warnings)
+	}
+	if h.served(hooli).Policy.Profile != 0 {
+		t.Error("a draft is served")
+	}
+	if _, err := h.PublishBlueprint(h.ctx, h.owner, h.org.ID, "standard", "strict", Call{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.served(hooli).Policy.Profile.String(); got != "FAPI_2_0" {
+		t.Errorf("served under %s", got)
+	}
+	if got := layer().GetMinReader(); got != 2 {
+		t.Errorf("with the field: level %d", got)
+	}
+	// It is locked: a tenant may be stricter, never looser.
+	set := func(profile string) error {
+		_, err := h.UpdateTenant(h.ctx, h.owner, h.org.ID, hooli, TenantInput{
+			Mask: []string{"overrides.oauth.security_profile"}, Tenant: oauthPolicy(&snapshotv1.OAuthPolicy{SecurityProfile: proto.String(profile)}),
+		})
+		return err
+	}
+	if err := set("BASELINE"); !errors.Is(err, tenancy.ReasonPolicyLocked) {
+		t.Errorf("looser than a lock: %v", err)
+	}
+	if err := set("FAPI_2_0_MESSAGE_SIGNING"); err != nil {
+		t.Errorf("stricter than a lock: %v", err)
 	}
 }
