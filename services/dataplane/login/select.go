@@ -58,7 +58,7 @@ func (s *Service) selectSubmit(w http.ResponseWriter, r *http.Request, q *web.Re
 		return s.foreignForm(w, r, q)
 	case err != nil:
 		q.Note(slog.String("answered", "form_token"))
-		return redirect(w, at.next()) // nothing is chosen, and the authorization endpoint asks again
+		return redirect(w, at.to(pathSelect)) // nothing is chosen: who is there now is offered
 	}
 	p := at.pending
 	p.selected = who.user.ID
