@@ -239,6 +239,23 @@ func TestHalfHashEveryAlgorithm(t *testing.T) {
 	}
 }
 
+// Every DPoP request reads a key; what that adds to the primitive is bounded here.
+func TestVerifyEmbeddedAllocations(t *testing.T) {
+	token := proofWith(t, ES256, `,"jwk":`+jwkWith(t, ES256, nothing))
+	last := strings.LastIndexByte(token, '.')
+	sig, err := base64.RawURLEncoding.DecodeString(token[last+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, pub := []byte(token[:last]), &keys()[ES256].signer.(*ecdsa.PrivateKey).PublicKey
+	bare := testing.AllocsPerRun(200, func() { _ = verifiers[ES256].Verify(signed, sig, pub) })
+	opt := proofOptions(ES256)
+	ours := testing.AllocsPerRun(200, func() { _, _, _, _ = VerifyEmbedded(token, opt) })
+	if added := ours - bare; added > 18 {
+		t.Errorf("VerifyEmbedded adds %v allocations to the primitive's %v", added, bare)
+	}
+}
+
 // The yardstick of VerifyEmbedded, which every DPoP request pays: one bare verification; and two ECDSA operations, verifying the proof and signing
 // the access token, which is what a token request with DPoP cannot be without.
 func BenchmarkVerifyEmbedded(b *testing.B) {

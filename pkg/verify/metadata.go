@@ -125,7 +125,6 @@ func (v *Verifier) MetadataHandler() http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "public, max-age=300")
-		w.Header().Set("Vary", "Host")
 		w.Header().Set("Access-Control-Allow-Origin", "*") // clients in browsers read it; it is public
 		_, _ = w.Write(raw)
 	})
