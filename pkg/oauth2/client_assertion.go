@@ -12,7 +12,7 @@ import (
 )
 
 // AssertionTypeJWTBearer is the one client_assertion_type (RFC 7523 section 2.2).
-const AssertionTypeJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+const AssertionTypeJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" //nolint:gosec // G101: a name
 
 // AssertionTypes are the `typ` values of a client assertion: none, the general one and the explicit one. A request object has one of
 // its own, so that it never counts as an assertion.

@@ -311,7 +311,9 @@ func TestAssertionHint(t *testing.T) {
 		{jwt(`{}`, `{"sub":"a"}`), "", ""},
 		{jwt(`{"alg":"ES256"}`, `{"iss":"a"}`), "", ""},
 		{jwt(`{"alg":"ES256"}`, `{"sub":"a\n"}`), "", ""},
-		{"a.b", "", ""}, {"", "", ""}, {fmt.Sprintf("%s.%s", enc([]byte(`{"alg":"ES256"}`)), enc([]byte(`{"sub":"a"}`))), "", ""},
+		{"a.b", "", ""},
+		{"", "", ""},
+		{fmt.Sprintf("%s.%s", enc([]byte(`{"alg":"ES256"}`)), enc([]byte(`{"sub":"a"}`))), "", ""},
 	} {
 		client, method, ok := assertionHint(tc.jwt)
 		if client != tc.client || method != tc.method && ok || ok != (tc.client != "") {

@@ -16,9 +16,6 @@ import (
 	"unicode/utf8"
 )
 
-// errCertificate is for the log.
-var errCertificate = errors.New("oauth2: the certificate is not the client's")
-
 // MatchesCertificate says whether a certificate has the one name that the client registered for tls_client_auth (RFC 8705 section
 // 2.1.2). The chain is the caller's question: a name proves nothing in a certificate that anybody made.
 func (c *Client) MatchesCertificate(cert *x509.Certificate) bool {

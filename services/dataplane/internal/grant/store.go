@@ -48,8 +48,8 @@ type Store struct {
 	// requestQuota is Config.RequestQuota.
 	requestQuota int64
 
-	brk     breaker
-	loads   singleflight.Group
+	brk   breaker
+	loads singleflight.Group
 
 	// distrust is a time in Unix milliseconds: marks of tenants that were read from the database before it may have gaps.
 	distrust atomic.Int64
