@@ -56,6 +56,8 @@ type Cache struct {
 	build    string
 	maxBytes int64
 
+	documents documentSource
+
 	hosts      hostTable
 	generation atomic.Uint64 // grows when entries may have been missed
 	staleMS    atomic.Int64  // age of the configuration in milliseconds

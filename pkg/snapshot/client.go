@@ -26,7 +26,7 @@ func (t *Tenant) Client(clientID string) (*oauth2.Client, bool) {
 	}
 	uid, err := id.ParseClient(clientID)
 	if err != nil {
-		return nil, false
+		return t.foreignClient(clientID)
 	}
 	shared := t.org.clients[uid]
 	if shared == nil && !slices.Contains(t.inline, uid) {

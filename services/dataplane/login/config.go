@@ -14,6 +14,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/daemon"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/clientdoc"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/signer"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
@@ -233,6 +234,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 		if p.tenants, err = life.openCache(cfg, deps); err != nil {
 			return nil, err
 		}
+	}
+	if cache, ok := p.tenants.(*snapshot.Cache); ok {
+		cache.UseDocuments(clientdoc.New(p.outbound, deps.Logger, deps.Now))
 	}
 	if p.identity == nil {
 		queue := cfg.Passwords.Queue

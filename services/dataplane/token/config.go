@@ -13,6 +13,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/daemon"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/clientdoc"
 	"github.com/tenantry/tenantry/services/dataplane/internal/clientkeys"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
@@ -176,6 +177,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (_ *Service, err error) {
 		if p.tenants, err = life.openCache(cfg, verifier, deps); err != nil {
 			return nil, err
 		}
+	}
+	if cache, ok := p.tenants.(*snapshot.Cache); ok {
+		cache.UseDocuments(clientdoc.New(p.outbound, deps.Logger, nil))
 	}
 	if p.identity == nil {
 		// No hasher: this service checks no password.

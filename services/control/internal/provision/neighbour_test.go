@@ -30,6 +30,8 @@ type target struct {
 	sgk    tenancy.SigningKey
 	bp     blueprint.Blueprint
 	layer  []byte
+
+	registration tenancy.Registration
 }
 
 func (h *harness) target() target {
@@ -61,7 +63,11 @@ func (h *harness) target() target {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return target{res.Tenant, res.Clients[0].Client, shared, res.APIKeys[0].Key, orgKey.Key, keys.Items[0], h.blueprint, layer}
+	g := tenancy.Registration{Client: res.Clients[0].Client.ID, TokenHash: [32]byte{1}, CreateTime: time.Now()}
+	if err := h.store.Write(h.ctx, h.org.ID, func(tx *store.Tx) error { return tx.InsertRegistration(res.Tenant.ID, g) }); err != nil {
+		h.t.Fatal(err)
+	}
+	return target{res.Tenant, res.Clients[0].Client, shared, res.APIKeys[0].Key, orgKey.Key, keys.Items[0], h.blueprint, layer, g}
 }
 
 // found turns a list into NOT_FOUND when it is empty, so that lists and single reads are judged alike.
@@ -99,6 +105,10 @@ var reads = map[string]func(ctx context.Context, s *store.Store, org id.Org, v t
 	},
 	"Client": func(ctx context.Context, s *store.Store, org id.Org, v target) error {
 		_, err := s.Client(ctx, org, v.tenant.ID, v.client.ID, "")
+		return err
+	},
+	"Registration": func(ctx context.Context, s *store.Store, org id.Org, v target) error {
+		_, err := s.Registration(ctx, org, v.tenant.ID, v.registration.Client)
 		return err
 	},
 	"Clients": func(ctx context.Context, s *store.Store, org id.Org, v target) error {
@@ -172,6 +182,7 @@ var acrossOrgs = map[string]string{
 	"OrgBySlug":    "finds an org before the caller's reach is decided",
 	"Orgs":         "lists the orgs of the installation for a platform key",
 	"KeyChain":     "finds a caller of whom nothing is known yet",
+	"HostOwner":    "finds the tenant of a hostname, of which nothing else is known yet",
 	"HostnameFree": "says whether a name is free, which is all that leaves",
 	"Replay":       "is keyed by the caller; its org is compared by the use case",
 	"Operation":    "is judged by its caller and org in the use case",
@@ -197,11 +208,17 @@ var writes = map[string]func(tx *store.Tx, v target) error{
 	},
 	"Client":       func(tx *store.Tx, v target) error { _, err := tx.Client(v.tenant.ID, v.client.ID, ""); return err },
 	"UpdateClient": func(tx *store.Tx, v target) error { return tx.UpdateClient(&v.client) },
+	"CountRegistrations": func(tx *store.Tx, v target) error {
+		all, _, err := tx.CountRegistrations(v.tenant.ID, id.APIKey{})
+		return found(make([]int, all), err)
+	},
+	"UpdateRegistration": func(tx *store.Tx, v target) error { return tx.UpdateRegistration(v.tenant.ID, v.registration) },
 	"DeleteClient": func(tx *store.Tx, v target) error { return tx.DeleteClient(v.tenant.ID, v.client.ID) },
 	"CountClients": func(tx *store.Tx, v target) error {
 		n, err := tx.CountClients(v.tenant.ID)
 		return found(make([]int, n), err)
 	},
+	"ClientsUnder":     func(tx *store.Tx, v target) error { return found(tx.ClientsUnder(v.bp.ID, 10)) },
 	"SharedClients":    func(tx *store.Tx, _ target) error { return found(tx.SharedClients()) },
 	"LockAPIKey":       func(tx *store.Tx, v target) error { _, err := tx.LockAPIKey(v.tenant.ID, v.key.ID); return err },
 	"UpdateAPIKey":     func(tx *store.Tx, v target) error { return tx.UpdateAPIKey(&v.key) },
@@ -223,7 +240,7 @@ var writes = map[string]func(tx *store.Tx, v target) error{
 
 // ownOnly are the methods of a transaction that name nothing but its own org, or write new rows that carry its org.
 var ownOnly = []string{
-	"Org", "LockOrg", "UpdateOrg", "OrgVersion", "InsertOrg", "ClaimBaseDomain", "InsertClient", "InsertAPIKey", "InsertSigningKey", "InsertBlueprint",
+	"Org", "LockOrg", "UpdateOrg", "OrgVersion", "InsertOrg", "ClaimBaseDomain", "InsertClient", "InsertRegistration", "InsertAPIKey", "InsertSigningKey", "InsertBlueprint",
 	"InsertRevision", "InsertPin", "Pins", "PutRecord", "PutBlob", "PutAnswer", "Announce", "WantRSA", "WantKeys", "RSAGiven", "Provision", "RevokeChildren",
 }
 
