@@ -81,6 +81,9 @@ type Config struct {
 	KeyRotation *daemon.Duration `yaml:"key_rotation"`
 	// Outbound is how addresses that callers name are reached: sector documents of clients with pairwise subjects.
 	Outbound outbound.Config `yaml:"outbound"`
+	// Registrations is how many clients an address may register a second (RFC 7591), after a burst of thirty seconds' worth; a tenant takes
+	// five times that from all addresses. Default 1.
+	Registrations float64 `yaml:"registrations"`
 	// SoftwareStatements are the issuers whose software statements are believed when a client registers itself (RFC 7591 section 2.3).
 	SoftwareStatements []SoftwareStatementIssuer `yaml:"software_statements"`
 }
@@ -181,6 +184,12 @@ func (c *Config) Validate(k *daemon.Check) {
 	}
 	if c.HostnameChecks < 0 || c.HostnameChecks > 10000 {
 		k.Fail("hostname_checks", "must be between 0 (the default) and 10000")
+	}
+	if c.Registrations < 0 || c.Registrations > 10000 {
+		k.Fail("registrations", "must be between 0 (the default) and 10000")
+	}
+	if len(c.SoftwareStatements) > 100 {
+		k.Fail("software_statements", "must be at most 100 issuers")
 	}
 	if age := time.Duration(*d.KeyRotation); age != 0 && age < 24*time.Hour {
 		k.Fail("key_rotation", "must be at least 1d, or 0s for none")

@@ -320,7 +320,7 @@ func (b *builder) api(ctx context.Context) error {
 
 // registrations makes what answers clients that register themselves.
 func (b *builder) registrations(service *provision.Service, server *api.Server) (http.Handler, error) {
-	rc := registration.Config{Control: service, Source: server.Source, Logger: b.deps.Process.Log}
+	rc := registration.Config{Control: service, Source: server.Source, Rate: b.cfg.Registrations, Logger: b.deps.Process.Log}
 	for _, s := range b.cfg.SoftwareStatements {
 		issuer, err := registration.LoadStatementIssuer(s.Issuer, string(s.JWKS))
 		if err != nil {

@@ -56,12 +56,17 @@ type Config struct {
 	// Statements are the issuers of software statements that are believed.
 	Statements []StatementIssuer
 	Logger     *slog.Logger
+	// Rate is how many clients an address may register a second; everything else that is limited follows from it. 0 means DefaultRate.
+	Rate float64
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
 
-// Limits of requests, in each process. The first two are for everything, so that hostnames and tokens cannot be tried out; the last is for
-// registrations, each of which is a transaction that the tenant's admins would wait behind.
+// DefaultRate is the rate of a Config without one.
+const DefaultRate = 1
+
+// Limits of requests, in each process and in units of Config.Rate. The first is for everything, so that hostnames and tokens cannot be tried
+// out; the others are for registrations, each of which is a transaction that the tenant's admins would wait behind.
 const (
 	addressRate, addressBurst = 5, 100
 	newRate, newBurst         = 1, 30
@@ -90,9 +95,13 @@ func New(cfg Config) (*Handler, error) {
 			return a.Addr().Unmap().String()
 		}
 	}
+	rate := cfg.Rate
+	if rate <= 0 {
+		rate = DefaultRate
+	}
 	return &Handler{
-		cfg: cfg, addresses: newLimiter[string](addressRate, addressBurst), newcomers: newLimiter[string](newRate, newBurst),
-		tenants: newLimiter[id.Tenant](tenantRate, tenantBurst),
+		cfg: cfg, addresses: newLimiter[string](rate*addressRate, rate*addressBurst), newcomers: newLimiter[string](rate*newRate, rate*newBurst),
+		tenants: newLimiter[id.Tenant](rate*tenantRate, rate*tenantBurst),
 	}, nil
 }
 
