@@ -245,29 +245,23 @@ func ParseBackchannelObject(payload []byte, clientID, issuer string, now time.Ti
 	fail := func(what string) (BackchannelObject, error) {
 		return BackchannelObject{}, InvalidRequest("request: " + what)
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(payload, &members); err != nil || members == nil {
-		return fail("the payload is no JSON object")
+	set, err := parseClaims(payload)
+	if err != nil {
+		return fail("it is not a JSON object with one value for each name")
 	}
-	var iss string
-	if json.Unmarshal(members["iss"], &iss) != nil || iss != clientID {
+	if iss, err := set.text("iss"); err != nil || iss != clientID {
 		return fail("iss is not the client_id")
 	}
-	var aud grantTexts
-	if json.Unmarshal(members["aud"], &aud) != nil || !slices.Contains(aud, issuer) {
+	if aud, _, err := set.audience(); err != nil || !slices.Contains(aud, issuer) {
 		return fail("aud is not the issuer")
 	}
-	if json.Unmarshal(members["jti"], &o.ID) != nil || o.ID == "" || len(o.ID) > maxAssertionText {
+	if o.ID, err = set.text("jti"); err != nil || o.ID == "" || len(o.ID) > maxAssertionText {
 		return fail("jti is missing or malformed")
 	}
 	var from time.Time
-	for _, t := range []struct {
-		name string
-		to   *time.Time
-	}{{"exp", &o.ExpireTime}, {"iat", &o.IssuedAt}, {"nbf", &from}} {
-		var ok bool
-		if *t.to, ok = grantDate(members[t.name]); !ok {
-			return fail(t.name + " is missing or malformed")
+	for name, to := range map[string]*time.Time{"exp": &o.ExpireTime, "iat": &o.IssuedAt, "nbf": &from} {
+		if *to, err = set.time(name); err != nil || to.IsZero() {
+			return fail(name + " is missing or malformed")
 		}
 	}
 	switch {
@@ -282,17 +276,19 @@ func ParseBackchannelObject(payload []byte, clientID, issuer string, now time.Ti
 	case o.IssuedAt.Sub(now) > backchannelSkew:
 		return fail("iat is in the future")
 	}
-	if members[ParamRequest] != nil || members[ParamRequestURI] != nil {
-		return fail("a request in a request")
-	}
-	if raw := members[ParamClientID]; raw != nil {
-		var inside string
-		if json.Unmarshal(raw, &inside) != nil || inside != clientID {
-			return fail("client_id is not the one of the request")
+	for _, name := range []string{ParamRequest, ParamRequestURI, ParamResponseType, ParamRedirectURI} {
+		if set[name] != nil {
+			return fail(name + " is not for backchannel requests") // it was signed for another endpoint
 		}
 	}
+	if sub, err := set.text("sub"); err != nil || sub == clientID {
+		return fail("sub is the client, as in a client assertion")
+	}
+	if inside, err := set.text(ParamClientID); err != nil || inside != "" && inside != clientID {
+		return fail("client_id is not the one of the request")
+	}
 	for name := range backchannelClaims {
-		raw := members[name]
+		raw := set[name]
 		if raw == nil || string(raw) == "null" {
 			continue
 		}

@@ -73,32 +73,23 @@ func AssertionIssuer(token string) string {
 // ParseGrantAssertion reads the payload of an assertion whose signature the caller has verified. Errors wrap ErrAssertion and name
 // the claim, never its value.
 func ParseGrantAssertion(payload []byte) (GrantAssertion, error) {
-	var c struct {
-		Issuer   string          `json:"iss"`
-		Subject  string          `json:"sub"`
-		ID       string          `json:"jti"`
-		Audience grantTexts      `json:"aud"`
-		Issued   json.RawMessage `json:"iat"`
-		From     json.RawMessage `json:"nbf"`
-		Until    json.RawMessage `json:"exp"`
-		AuthTime json.RawMessage `json:"auth_time"`
-	}
-	if err := json.Unmarshal(payload, &c); err != nil {
+	c, err := parseClaims(payload)
+	if err != nil {
 		return GrantAssertion{}, fmt.Errorf("%w: payload", ErrAssertion)
 	}
-	a := GrantAssertion{Issuer: c.Issuer, Subject: c.Subject, ID: c.ID, Audience: c.Audience}
-	for _, t := range []struct {
-		name string
-		from json.RawMessage
-		to   *time.Time
-	}{{"iat", c.Issued, &a.IssuedAt}, {"nbf", c.From, &a.NotBefore}, {"exp", c.Until, &a.ExpireTime}, {"auth_time", c.AuthTime, &a.AuthTime}} {
-		if t.from == nil {
-			continue
+	var a GrantAssertion
+	for name, to := range map[string]*string{"iss": &a.Issuer, "sub": &a.Subject, "jti": &a.ID} {
+		if *to, err = c.text(name); err != nil {
+			return GrantAssertion{}, fmt.Errorf("%w: %s", ErrAssertion, name)
 		}
-		var ok bool
-		if *t.to, ok = grantDate(t.from); !ok {
-			return GrantAssertion{}, fmt.Errorf("%w: %s", ErrAssertion, t.name)
+	}
+	for name, to := range map[string]*time.Time{"iat": &a.IssuedAt, "nbf": &a.NotBefore, "exp": &a.ExpireTime, "auth_time": &a.AuthTime} {
+		if *to, err = c.time(name); err != nil {
+			return GrantAssertion{}, fmt.Errorf("%w: %s", ErrAssertion, name)
 		}
+	}
+	if a.Audience, _, err = c.audience(); err != nil {
+		return GrantAssertion{}, fmt.Errorf("%w: aud", ErrAssertion)
 	}
 	for name, v := range map[string]string{"iss": a.Issuer, "sub": a.Subject, "jti": a.ID} {
 		if v == "" || len(v) > maxAssertionText || !cleanText(v, false) {
@@ -133,31 +124,5 @@ func (a *GrantAssertion) Check(issuer string, audiences []string, now time.Time)
 	case !a.AuthTime.IsZero() && a.AuthTime.Sub(now) > grantAssertionSkew:
 		return fail("auth_time")
 	}
-	return nil
-}
-
-// grantDate reads a NumericDate (RFC 7519 section 2) between 1970 and 2200: a number, not a string. Fractions of a second are cut off.
-func grantDate(raw json.RawMessage) (time.Time, bool) {
-	var f float64
-	if len(raw) == 0 || raw[0] == 'n' || json.Unmarshal(raw, &f) != nil || f < 0 || f > 7_258_118_400 {
-		return time.Time{}, false
-	}
-	return time.Unix(int64(f), 0).UTC(), true
-}
-
-// grantTexts is one string or an array of strings, as `aud` may be (RFC 7519 section 4.1.3).
-type grantTexts []string
-
-// UnmarshalJSON takes both forms.
-func (l *grantTexts) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		*l = make(grantTexts, 1)
-		return json.Unmarshal(b, &(*l)[0])
-	}
-	var many []string
-	if err := json.Unmarshal(b, &many); err != nil {
-		return err
-	}
-	*l = many
 	return nil
 }

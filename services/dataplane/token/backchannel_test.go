@@ -436,7 +436,7 @@ func TestAttackSignedBackchannelRequest(t *testing.T) {
 		"no exp": {"exp": nil}, "expired": {"exp": at(-time.Minute)}, "70 minutes ahead": {"exp": at(70 * time.Minute)}, "no iat": {"iat": nil},
 		"no nbf": {"nbf": nil}, "10 minutes in the future": {"nbf": at(10 * time.Minute)}, "70 minutes ago": {"nbf": at(-70 * time.Minute)},
 		"no jti": {"jti": nil}, "iat as a text": {"iat": "now"}, "another client_id inside": {"client_id": l.polls.id}, "a request inside": {"request": "x"},
-		"two hints": {"id_token_hint": "x"}, "a list of scopes": {"scope": []string{"openid"}},
+		"a request for the browser": {"response_type": "code"}, "a client assertion": {"sub": l.signs.id}, "two hints": {"id_token_hint": "x"}, "a list of scopes": {"scope": []string{"openid"}},
 	} {
 		if got := send(l.pen.jwt(t, "", good(), edit)); got.StatusCode != 400 || got.str("error") != "invalid_request" {
 			t.Errorf("%s: %d %s", name, got.StatusCode, got.raw)
