@@ -99,7 +99,7 @@ func blueprintIn(m *controlv1.Blueprint) blueprint.Blueprint {
 func revisionOut(r *blueprint.Revision) *controlv1.BlueprintRevision {
 	return &controlv1.BlueprintRevision{
 		Name: revisionName(r.Org, r.Blueprint, r.Number), Uid: uidText(r.ID), Revision: int64(r.Number), CreateTime: timestamp(r.CreateTime),
-		Spec: specOut(&r.Spec), Digest: provision.DigestText(r), Author: uidText(r.Author), Message: r.Message,
+		Spec: specOut(&r.Spec), Digest: provision.DigestText(r), Author: uidText(r.Author), Message: r.Message, Warnings: each(r.Warnings, warningOut),
 	}
 }
 

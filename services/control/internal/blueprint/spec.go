@@ -73,6 +73,8 @@ type Revision struct {
 	CreateTime time.Time
 	// Cap is the rights of who published it: no key made from the revision exceeds them.
 	Cap []string
+	// Warnings are about its publishing, which this is the answer to.
+	Warnings []tenancy.Warning `json:",omitzero"`
 }
 
 // Encode is the stored form of a spec and its digest. Maps are written in sorted order, so the same content has the same digest.

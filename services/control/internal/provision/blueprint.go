@@ -220,6 +220,11 @@ func (s *Service) PublishBlueprint(ctx context.Context, caller tenancy.Principal
 		if err := tx.UpdateBlueprint(&b, ring); err != nil {
 			return r, err
 		}
+		if last.Number > 0 {
+			if r.Warnings, err = s.publishWarnings(tx, &o, b.ID, &last.Spec, &r.Spec); err != nil {
+				return r, err
+			}
+		}
 		if grew(&last.Spec, &r.Spec) {
 			// Tenants that exist need a key for each algorithm that they did not offer before.
 			if err := tx.WantKeys(b.ID, now); err != nil {

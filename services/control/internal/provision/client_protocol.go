@@ -12,6 +12,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/control/internal/blueprint"
 	"github.com/tenantry/tenantry/services/control/internal/store"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
@@ -119,13 +120,17 @@ func refusedClients(t *tenancy.Tenant, clients []tenancy.Client, policy *snapsho
 			if len(ws) == tenancy.MaxWarnings {
 				return ws
 			}
-			ws = append(ws, tenancy.Warning{
-				Reason: tenancy.WarnClientRefused, Field: v.Field, Text: "this client will be refused: " + v.Text,
-				Resource: tenantName(c.Org, c.Tenant) + "/clients/" + c.ID.String(),
-			})
+			ws = append(ws, clientRefused(c, v))
 		}
 	}
 	return ws
+}
+
+func clientRefused(c *tenancy.Client, v tenancy.Violation) tenancy.Warning {
+	return tenancy.Warning{
+		Reason: tenancy.WarnClientRefused, Field: v.Field, Text: "this client will be refused: " + v.Text,
+		Resource: tenantName(c.Org, c.Tenant) + "/clients/" + c.ID.String(),
+	}
 }
 
 // policyWarnings are about a change of a tenant's policy: what it allows, and whom it refuses.
@@ -136,6 +141,61 @@ func (s *Service) policyWarnings(tx *store.Tx, t *tenancy.Tenant, clients []tena
 	}
 	ws := tenancy.PolicyWarnings(t.Overrides, "overrides.")
 	return append(ws, refusedClients(t, append(slices.Clone(clients), shared...), policy)...), nil
+}
+
+// publishedScan bounds how many clients of a blueprint's tenants are looked at when a revision is published.
+const publishedScan = 2000
+
+// publishWarnings names clients of a blueprint's tenants that a new revision's policy refuses and the last one did not. What tenants set
+// themselves is left aside: it is only ever stricter where it is locked.
+func (s *Service) publishWarnings(tx *store.Tx, o *tenancy.Org, bp id.Blueprint, last, next *blueprint.Spec) (ws []tenancy.Warning, err error) {
+	var policies [2]*snapshot.Policy
+	for i, spec := range []*blueprint.Spec{last, next} {
+		if policies[i], err = snapshot.LayerPolicy(layerOf(o, spec, 1)); err != nil {
+			return nil, rejected(err)
+		}
+	}
+	old, fresh := policies[0], policies[1]
+	if !tightens(old, fresh) {
+		return nil, nil
+	}
+	clients, err := tx.ClientsUnder(bp, publishedScan)
+	if err != nil {
+		return nil, err
+	}
+	for i := range clients {
+		c := &clients[i]
+		before, err := fits(&c.ClientSettings, false, true, old, "")
+		if err != nil {
+			continue // it was compiled for its tenant, under other rules
+		}
+		after, err := fits(&c.ClientSettings, false, true, fresh, "")
+		if err != nil {
+			continue
+		}
+		for _, v := range after {
+			if slices.Contains(before, v) {
+				continue
+			}
+			if len(ws) == tenancy.MaxWarnings {
+				return ws, nil
+			}
+			ws = append(ws, clientRefused(c, v))
+		}
+	}
+	return ws, nil
+}
+
+// tightens says whether clients that an old policy took may be refused by a new one.
+func tightens(old, fresh *snapshot.Policy) bool {
+	types := func(p *snapshot.Policy) (names []string) {
+		for _, t := range p.DetailTypes {
+			names = append(names, t.Type)
+		}
+		return names
+	}
+	return fresh.Profile > old.Profile || !within(old.ResponseTypes, fresh.ResponseTypes) || !within(old.IDTokenAlgs, fresh.IDTokenAlgs) ||
+		fresh.AccessAlg != old.AccessAlg || !within(types(old), types(fresh))
 }
 
 // sector is what was verified of a client's sector before its transaction began: the document's address, and the redirect URIs that

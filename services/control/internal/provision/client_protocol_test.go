@@ -440,8 +440,20 @@ func TestOneFieldOfABlueprintSwitchesItsTenants(t *testing.T) {
 	if h.served(hooli).Policy.Profile != 0 {
 		t.Error("a draft is served")
 	}
-	if _, err := h.PublishBlueprint(h.ctx, h.owner, h.org.ID, "standard", "strict", Call{}); err != nil {
+	made, err := h.CreateClient(h.ctx, h.owner, h.org.ID, hooli, ClientInput{Client: webClient(nil)})
+	if err != nil {
 		t.Fatal(err)
+	}
+	for _, dry := range []bool{true, false} {
+		r, err := h.PublishBlueprint(h.ctx, h.owner, h.org.ID, "standard", "strict", Call{ValidateOnly: dry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Warnings) != 3 || !slices.ContainsFunc(r.Warnings, func(w tenancy.Warning) bool {
+			return w.Reason == tenancy.WarnClientRefused && strings.HasSuffix(w.Resource, made.ID.String())
+		}) {
+			t.Errorf("validate_only %v: %v", dry, r.Warnings)
+		}
 	}
 	if got := h.served(hooli).Policy.Profile.String(); got != "FAPI_2_0" {
 		t.Errorf("served under %s", got)

@@ -213,7 +213,7 @@ var writes = map[string]func(tx *store.Tx, v target) error{
 		return found(make([]int, all), err)
 	},
 	"UpdateRegistration": func(tx *store.Tx, v target) error { return tx.UpdateRegistration(v.tenant.ID, v.registration) },
-	"DeleteClient": func(tx *store.Tx, v target) error { return tx.DeleteClient(v.tenant.ID, v.client.ID) },
+	"DeleteClient":       func(tx *store.Tx, v target) error { return tx.DeleteClient(v.tenant.ID, v.client.ID) },
 	"CountClients": func(tx *store.Tx, v target) error {
 		n, err := tx.CountClients(v.tenant.ID)
 		return found(make([]int, n), err)

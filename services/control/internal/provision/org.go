@@ -238,15 +238,7 @@ func (s *Service) relayer(tx *store.Tx, o *tenancy.Org) error {
 
 // layer builds and checks the layer of a spec under an org, and stores it by its digest.
 func (s *Service) layer(tx *store.Tx, o *tenancy.Org, spec *blueprint.Spec, number int, now time.Time) (digest [32]byte, err error) {
-	var policy *snapshotv1.Policy
-	var theme *snapshotv1.Theme
-	if o.Config != nil {
-		policy = o.Config.Policy
-	}
-	if o.Theme != nil {
-		theme = o.Theme.Theme
-	}
-	l := spec.Layer(policy, theme, snapshot.MergePolicies, snapshot.MergeThemes, number)
+	l := layerOf(o, spec, number)
 	if err := snapshot.CompileLayer(l); err != nil {
 		return digest, rejected(err)
 	}
@@ -256,6 +248,19 @@ func (s *Service) layer(tx *store.Tx, o *tenancy.Org, spec *blueprint.Spec, numb
 	}
 	digest = snapshot.Digest(body)
 	return digest, tx.PutBlob(digest, body, now)
+}
+
+// layerOf is what tenants inherit from a spec and the org above it.
+func layerOf(o *tenancy.Org, spec *blueprint.Spec, number int) *snapshotv1.Layer {
+	var policy *snapshotv1.Policy
+	var theme *snapshotv1.Theme
+	if o.Config != nil {
+		policy = o.Config.Policy
+	}
+	if o.Theme != nil {
+		theme = o.Theme.Theme
+	}
+	return spec.Layer(policy, theme, snapshot.MergePolicies, snapshot.MergeThemes, number)
 }
 
 // putRing writes the ring table of a locked blueprint: all 256 rings at its published revision, and the pinned tenants at theirs. It

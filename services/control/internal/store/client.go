@@ -137,3 +137,18 @@ func (t *Tx) CountClients(tenant id.Tenant) (n int, err error) {
 	err = t.row(func(r pgx.Rows) error { return r.Scan(&n) }, `SELECT count(*) FROM clients WHERE org_id = $1 AND tenant_id = $2`, t.org, tenant)
 	return n, err
 }
+
+// ClientsUnder lists clients of the tenants that follow a blueprint, at most limit.
+func (t *Tx) ClientsUnder(bp id.Blueprint, limit int) (items []tenancy.Client, err error) {
+	err = t.rows(func(r pgx.Rows) error {
+		var c tenancy.Client
+		if err := scanClient(r, &c); err != nil {
+			return err
+		}
+		items = append(items, c)
+		return nil
+	}, `SELECT `+clientColumns+` FROM clients WHERE org_id = $1 AND tenant_id IN (
+			SELECT id FROM tenants WHERE org_id = $1 AND blueprint_id = $2 AND blueprint_pin = 0 AND state <> 3)
+		ORDER BY tenant_id, id LIMIT $3`, t.org, bp, limit)
+	return items, err
+}

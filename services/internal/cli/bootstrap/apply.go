@@ -175,6 +175,7 @@ func (a *applier) publish(ctx context.Context, b *controlv1.Blueprint, r *Result
 	if err := a.call(ctx, http.MethodPost, "/v1/"+b.GetName()+":publish", nil, body, &made); err != nil {
 		return err
 	}
+	r.Warnings = append(r.Warnings, made.GetWarnings()...)
 	if made.GetName() != b.GetDefaultRevision() && r.Outcome == Unchanged {
 		r.Outcome, r.Fields = Changed, []string{"revision"}
 	}

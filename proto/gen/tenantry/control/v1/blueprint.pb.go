@@ -587,7 +587,10 @@ type BlueprintRevision struct {
 	// Uid of the API key that published it.
 	Author string `protobuf:"bytes,22,opt,name=author,proto3" json:"author,omitempty"`
 	// What changed, in the author's words.
-	Message       string `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,23,opt,name=message,proto3" json:"message,omitempty"`
+	// Clients of tenants that the revision's policy refuses and the one before did not, the first of them; only in the
+	// answer to its publishing, also with `validate_only`.
+	Warnings      []*Warning `protobuf:"bytes,24,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -676,6 +679,13 @@ func (x *BlueprintRevision) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *BlueprintRevision) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 // The blueprint to make.
@@ -1349,7 +1359,7 @@ const file_tenantry_control_v1_blueprint_proto_rawDesc = "" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x10\xe0A\x01\xbaH\n" +
 	"r\b\x80ǋ\x92\x02\x01\x18dR\vdisplayName\x123\n" +
 	"\vdescription\x18\x03 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x88ǋ\x92\x02\x01\x18\xe8\aR\vdescription\x12\x1d\n" +
-	"\adefault\x18\x04 \x01(\bB\x03\xe0A\x01R\adefault\"\xc4\x03\n" +
+	"\adefault\x18\x04 \x01(\bB\x03\xe0A\x01R\adefault\"\x83\x04\n" +
 	"\x11BlueprintRevision\x12\x1a\n" +
 	"\x04name\x18\x01 \x01(\tB\x06\xe0A\b\xe0A\x03R\x04name\x12\x15\n" +
 	"\x03uid\x18\x02 \x01(\tB\x03\xe0A\x03R\x03uid\x12\x1f\n" +
@@ -1359,7 +1369,8 @@ const file_tenantry_control_v1_blueprint_proto_rawDesc = "" +
 	"\x04spec\x18\x14 \x01(\v2\".tenantry.control.v1.BlueprintSpecB\x03\xe0A\x03R\x04spec\x12\x1b\n" +
 	"\x06digest\x18\x15 \x01(\tB\x03\xe0A\x03R\x06digest\x12\x1b\n" +
 	"\x06author\x18\x16 \x01(\tB\x03\xe0A\x03R\x06author\x12\x1d\n" +
-	"\amessage\x18\x17 \x01(\tB\x03\xe0A\x03R\amessage:\x82\x01\xeaA\x7f\n" +
+	"\amessage\x18\x17 \x01(\tB\x03\xe0A\x03R\amessage\x12=\n" +
+	"\bwarnings\x18\x18 \x03(\v2\x1c.tenantry.control.v1.WarningB\x03\xe0A\x03R\bwarnings:\x82\x01\xeaA\x7f\n" +
 	"\x1etenantry.dev/BlueprintRevision\x126orgs/{org}/blueprints/{blueprint}/revisions/{revision}*\x12blueprintRevisions2\x11blueprintRevision\"\x9b\x02\n" +
 	"\x16CreateBlueprintRequest\x12)\n" +
 	"\x06parent\x18\x01 \x01(\tB\x11\xe0A\x02\xbaH\v\xc8\x01\x01r\x06\xf0ŋ\x92\x02\x01R\x06parent\x124\n" +
@@ -1492,31 +1503,32 @@ var file_tenantry_control_v1_blueprint_proto_depIdxs = []int32{
 	26, // 15: tenantry.control.v1.ParameterSpec.default:type_name -> google.protobuf.Value
 	19, // 16: tenantry.control.v1.BlueprintRevision.create_time:type_name -> google.protobuf.Timestamp
 	3,  // 17: tenantry.control.v1.BlueprintRevision.spec:type_name -> tenantry.control.v1.BlueprintSpec
-	2,  // 18: tenantry.control.v1.CreateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
-	2,  // 19: tenantry.control.v1.ListBlueprintsResponse.blueprints:type_name -> tenantry.control.v1.Blueprint
-	2,  // 20: tenantry.control.v1.UpdateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
-	27, // 21: tenantry.control.v1.UpdateBlueprintRequest.update_mask:type_name -> google.protobuf.FieldMask
-	6,  // 22: tenantry.control.v1.ListBlueprintRevisionsResponse.revisions:type_name -> tenantry.control.v1.BlueprintRevision
-	4,  // 23: tenantry.control.v1.BlueprintSpec.ParametersEntry.value:type_name -> tenantry.control.v1.ParameterSpec
-	7,  // 24: tenantry.control.v1.BlueprintService.CreateBlueprint:input_type -> tenantry.control.v1.CreateBlueprintRequest
-	8,  // 25: tenantry.control.v1.BlueprintService.GetBlueprint:input_type -> tenantry.control.v1.GetBlueprintRequest
-	9,  // 26: tenantry.control.v1.BlueprintService.ListBlueprints:input_type -> tenantry.control.v1.ListBlueprintsRequest
-	11, // 27: tenantry.control.v1.BlueprintService.UpdateBlueprint:input_type -> tenantry.control.v1.UpdateBlueprintRequest
-	12, // 28: tenantry.control.v1.BlueprintService.PublishBlueprint:input_type -> tenantry.control.v1.PublishBlueprintRequest
-	13, // 29: tenantry.control.v1.BlueprintService.GetBlueprintRevision:input_type -> tenantry.control.v1.GetBlueprintRevisionRequest
-	14, // 30: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:input_type -> tenantry.control.v1.ListBlueprintRevisionsRequest
-	2,  // 31: tenantry.control.v1.BlueprintService.CreateBlueprint:output_type -> tenantry.control.v1.Blueprint
-	2,  // 32: tenantry.control.v1.BlueprintService.GetBlueprint:output_type -> tenantry.control.v1.Blueprint
-	10, // 33: tenantry.control.v1.BlueprintService.ListBlueprints:output_type -> tenantry.control.v1.ListBlueprintsResponse
-	2,  // 34: tenantry.control.v1.BlueprintService.UpdateBlueprint:output_type -> tenantry.control.v1.Blueprint
-	6,  // 35: tenantry.control.v1.BlueprintService.PublishBlueprint:output_type -> tenantry.control.v1.BlueprintRevision
-	6,  // 36: tenantry.control.v1.BlueprintService.GetBlueprintRevision:output_type -> tenantry.control.v1.BlueprintRevision
-	15, // 37: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:output_type -> tenantry.control.v1.ListBlueprintRevisionsResponse
-	31, // [31:38] is the sub-list for method output_type
-	24, // [24:31] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	20, // 18: tenantry.control.v1.BlueprintRevision.warnings:type_name -> tenantry.control.v1.Warning
+	2,  // 19: tenantry.control.v1.CreateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
+	2,  // 20: tenantry.control.v1.ListBlueprintsResponse.blueprints:type_name -> tenantry.control.v1.Blueprint
+	2,  // 21: tenantry.control.v1.UpdateBlueprintRequest.blueprint:type_name -> tenantry.control.v1.Blueprint
+	27, // 22: tenantry.control.v1.UpdateBlueprintRequest.update_mask:type_name -> google.protobuf.FieldMask
+	6,  // 23: tenantry.control.v1.ListBlueprintRevisionsResponse.revisions:type_name -> tenantry.control.v1.BlueprintRevision
+	4,  // 24: tenantry.control.v1.BlueprintSpec.ParametersEntry.value:type_name -> tenantry.control.v1.ParameterSpec
+	7,  // 25: tenantry.control.v1.BlueprintService.CreateBlueprint:input_type -> tenantry.control.v1.CreateBlueprintRequest
+	8,  // 26: tenantry.control.v1.BlueprintService.GetBlueprint:input_type -> tenantry.control.v1.GetBlueprintRequest
+	9,  // 27: tenantry.control.v1.BlueprintService.ListBlueprints:input_type -> tenantry.control.v1.ListBlueprintsRequest
+	11, // 28: tenantry.control.v1.BlueprintService.UpdateBlueprint:input_type -> tenantry.control.v1.UpdateBlueprintRequest
+	12, // 29: tenantry.control.v1.BlueprintService.PublishBlueprint:input_type -> tenantry.control.v1.PublishBlueprintRequest
+	13, // 30: tenantry.control.v1.BlueprintService.GetBlueprintRevision:input_type -> tenantry.control.v1.GetBlueprintRevisionRequest
+	14, // 31: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:input_type -> tenantry.control.v1.ListBlueprintRevisionsRequest
+	2,  // 32: tenantry.control.v1.BlueprintService.CreateBlueprint:output_type -> tenantry.control.v1.Blueprint
+	2,  // 33: tenantry.control.v1.BlueprintService.GetBlueprint:output_type -> tenantry.control.v1.Blueprint
+	10, // 34: tenantry.control.v1.BlueprintService.ListBlueprints:output_type -> tenantry.control.v1.ListBlueprintsResponse
+	2,  // 35: tenantry.control.v1.BlueprintService.UpdateBlueprint:output_type -> tenantry.control.v1.Blueprint
+	6,  // 36: tenantry.control.v1.BlueprintService.PublishBlueprint:output_type -> tenantry.control.v1.BlueprintRevision
+	6,  // 37: tenantry.control.v1.BlueprintService.GetBlueprintRevision:output_type -> tenantry.control.v1.BlueprintRevision
+	15, // 38: tenantry.control.v1.BlueprintService.ListBlueprintRevisions:output_type -> tenantry.control.v1.ListBlueprintRevisionsResponse
+	32, // [32:39] is the sub-list for method output_type
+	25, // [25:32] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_tenantry_control_v1_blueprint_proto_init() }
