@@ -13,14 +13,19 @@ import (
 )
 
 // dynamicPlans are the plans of clients that register themselves.
-func dynamicPlans() []*plan {
-	return []*plan{
-		{name: "oidcc-dynamic-certification-test-plan", variant: "code", modules: inDynamic, tests: joined(oidc, dynamic), setup: oidcOptions{dynamic: true}.provider},
-		{
-			name: "oidcc-3rdparty-init-login-certification-test-plan", variant: "code,dynamic_client", modules: inThirdPartyInit, tests: dynamic,
-			setup: oidcOptions{dynamic: true}.provider,
-		},
+func dynamicPlans() (all []*plan) {
+	for _, responseType := range []string{"", "code id_token"} {
+		o := oidcOptions{dynamic: true, responseType: responseType}
+		variant := responseType
+		if variant == "" {
+			variant = "code"
+		}
+		all = append(all, &plan{name: "oidcc-dynamic-certification-test-plan", variant: variant, modules: inDynamic, tests: joined(oidc, dynamic), setup: o.provider})
 	}
+	return append(all, &plan{
+		name: "oidcc-3rdparty-init-login-certification-test-plan", variant: "code,dynamic_client", modules: inThirdPartyInit, tests: dynamic,
+		setup: oidcOptions{dynamic: true}.provider,
+	})
 }
 
 // openPolicy is that of a tenant where anybody may register a client; the response types are those that a dynamic provider must have
@@ -66,7 +71,7 @@ func register(t *testing.T, tn *e2etest.Tenant, metadata map[string]any) *e2etes
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	return e2etest.Send(t, req)
+	return e2etest.SendFrom(t, req) // registrations are limited for each address
 }
 
 // registered makes a client of itself.

@@ -152,7 +152,7 @@ func (r *run) unsignedByReference() {
 	sent.Set("request_uri", address)
 	s.URL = c.Endpoint("authorization_endpoint") + "?" + sent.Encode()
 	r.c = c
-	r.isError(c, s, r.open(c, s), "request_uri_not_supported", "invalid_request_object", "invalid_request_uri")
+	r.isError(c, s, r.open(c, s), "request_uri_not_supported", "request_not_supported", "invalid_request_object", "invalid_request_uri")
 	r.notApplicable("none is not in request_object_signing_alg_values_supported (RFC 9101 section 10.8); it is refused")
 }
 

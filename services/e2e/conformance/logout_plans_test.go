@@ -23,11 +23,16 @@ type logoutKind struct {
 	policy   map[string]any
 }
 
-func rpLogoutPlans() []*plan {
-	return []*plan{{
-		name: "oidcc-rp-initiated-logout-certification-test-plan", variant: "code,static_client", modules: inRPLogout, tests: rpLogout,
-		setup: oidcOptions{}.provider,
-	}}
+func rpLogoutPlans() (all []*plan) {
+	for _, v := range []struct {
+		name string
+		o    oidcOptions
+	}{{"code,static_client", oidcOptions{}}, {"code,dynamic_client", oidcOptions{dynamic: true}}, {"code id_token,static_client", oidcOptions{responseType: "code id_token"}}} {
+		all = append(all, &plan{
+			name: "oidcc-rp-initiated-logout-certification-test-plan", variant: v.name, modules: inRPLogout, tests: rpLogout, setup: v.o.provider,
+		})
+	}
+	return all
 }
 
 func otherLogoutPlans() (all []*plan) {

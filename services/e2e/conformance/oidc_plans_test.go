@@ -13,19 +13,34 @@ import (
 	"github.com/tenantry/tenantry/services/e2e/e2etest"
 )
 
-// oidcPlans are the OpenID Connect Core plans.
+// oidcPlans are the OpenID Connect Core plans of the code flow.
 func oidcPlans() (all []*plan) {
-	static := "static_client"
-	of := func(name, variant string, modules []string, o oidcOptions) {
-		all = append(all, &plan{name: name, variant: variant, modules: modules, tests: oidc, setup: o.provider})
+	all = append(all, &plan{
+		name: "oidcc-config-certification-test-plan", variant: "discovery", modules: inConfig, tests: oidc, setup: oidcOptions{}.provider,
+	})
+	for _, mode := range []string{"", "form_post"} {
+		for _, dynamicClient := range []bool{false, true} {
+			all = append(all, oidcOptions{mode: mode, dynamic: dynamicClient}.plan("basic", inBasic))
+		}
 	}
-	of("oidcc-config-certification-test-plan", static, inConfig, oidcOptions{})
-	of("oidcc-basic-certification-test-plan", static, without(inBasic, onlyDynamic), oidcOptions{})
-	of("oidcc-formpost-basic-certification-test-plan", static, without(inBasic, onlyDynamic), oidcOptions{mode: "form_post"})
 	return all
 }
 
-// tokenPlans are those of the response types with tokens, in both their response modes.
+// plan is a plan of one of the response types: what is only for clients that register themselves is left to those.
+func (o oidcOptions) plan(kind string, modules []string) *plan {
+	p := &plan{name: "oidcc-" + strings.ReplaceAll(o.mode, "form_post", "formpost-") + kind + "-certification-test-plan", tests: joined(oidc, dynamic), setup: o.provider}
+	p.variant, p.modules = "static_client", without(modules, onlyDynamic)
+	if o.dynamic {
+		p.variant, p.modules = "dynamic_client", modules
+	}
+	if o.responseType != "" {
+		p.variant = o.responseType + "," + p.variant
+	}
+	return p
+}
+
+// tokenPlans are those of the response types with tokens: clients register themselves in the plans of the default response mode, and
+// are there beforehand in those of form_post.
 func tokenPlans() (all []*plan) {
 	for _, kind := range []struct {
 		name  string
@@ -38,10 +53,7 @@ func tokenPlans() (all []*plan) {
 		modules := append(without(inBasic, kind.minus), "oidcc-ensure-request-without-nonce-fails")
 		for _, mode := range []string{"", "form_post"} {
 			for _, responseType := range kind.types {
-				all = append(all, &plan{
-					name: "oidcc-" + strings.ReplaceAll(mode, "form_post", "formpost-") + kind.name + "-certification-test-plan", variant: responseType + ",static_client",
-					modules: without(modules, onlyDynamic), tests: oidc, setup: oidcOptions{mode: mode, responseType: responseType}.provider,
-				})
+				all = append(all, oidcOptions{mode: mode, responseType: responseType, dynamic: mode == ""}.plan(kind.name, modules))
 			}
 		}
 	}

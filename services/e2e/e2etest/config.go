@@ -13,6 +13,9 @@ import (
 	"github.com/tenantry/tenantry/services/identity"
 )
 
+// edgeAddress is where the edge calls from. Its own callers may have other loopback addresses.
+const edgeAddress = "127.0.0.1/32"
+
 func (r *Rig) configFile(name string) string { return filepath.Join(r.Dir, name+".yaml") }
 
 func (r *Rig) admin(name string) string { return "http://" + r.adminAddress[name] }
@@ -51,7 +54,7 @@ func (r *Rig) writeConfig(t testing.TB) {
 		"timeout": "5s", // of a machine that runs a whole test suite; the defaults are for one that serves
 	}
 	if r.tls {
-		dataPlane["trusted_proxies"] = []string{"127.0.0.0/8"}
+		dataPlane["trusted_proxies"] = []string{edgeAddress}
 	}
 	signerSocket := filepath.Join(shortDir(t), "signer")
 	r.writeFile(t, "token.yaml", with(process(Token), dataPlane)+r.outbound(t)+r.clientCertificates(t)+yaml("", map[string]any{
@@ -61,7 +64,11 @@ func (r *Rig) writeConfig(t testing.TB) {
 		"listen": address(r.Login), "signer": map[string]any{"address": "unix:" + signerSocket},
 		"mail": map[string]any{"host": "127.0.0.1", "port": smtp, "tls": "none", "from": "no-reply@piedpiper.example"},
 	}))
-	r.writeFile(t, "control.yaml", with(process(Control), r.controlConfig(t, configRedis, identityDB))+r.outbound(t))
+	controlPlane := r.controlConfig(t, configRedis, identityDB)
+	if r.tls {
+		controlPlane["trusted_proxies"] = []string{edgeAddress}
+	}
+	r.writeFile(t, "control.yaml", with(process(Control), controlPlane)+r.outbound(t))
 }
 
 // outbound lets a service reach the tests' own servers on loopback addresses, when they speak TLS.

@@ -74,7 +74,7 @@ var straight = &Twist{}
 // NewParty makes a client of an issuer, with what its discovery document says.
 func NewParty(t testing.TB, issuer string, c Client, auth string) *Party {
 	t.Helper()
-	p := &Party{t: t, Issuer: issuer, ID: c.ID, Secret: c.Secret, Auth: auth, Redirect: RedirectURI, Scope: "openid profile email", http: HTTPClient()}
+	p := &Party{t: t, Issuer: issuer, ID: c.ID, Secret: c.Secret, Auth: auth, Redirect: RedirectURI, Scope: "openid profile email", http: impatient()}
 	p.Doc = p.Get(issuer+"/.well-known/openid-configuration", nil).JSON
 	if Str(p.Doc, "issuer") != issuer {
 		t.Fatalf("issuer %q in the discovery document of %q", Str(p.Doc, "issuer"), issuer)
@@ -95,7 +95,7 @@ func (p *Party) UseCertificate(cert *tls.Certificate) {
 	p.http = HTTPClient()
 	tr := Transport()
 	tr.TLSClientConfig.Certificates = []tls.Certificate{*cert}
-	p.http.Transport = patient{tr}
+	p.http.Transport = tr
 	p.t.Cleanup(tr.CloseIdleConnections)
 }
 
@@ -129,7 +129,14 @@ func (p *Party) Keys() (keys []map[string]any) {
 // Get asks for an address without authentication.
 func (p *Party) Get(address string, header http.Header) *Answer {
 	p.t.Helper()
-	return p.send(http.MethodGet, address, nil, header, straight)
+	return patiently(func() *Answer { return p.send(http.MethodGet, address, nil, header, straight) })
+}
+
+// impatient sends each request once.
+func impatient() *http.Client {
+	c := HTTPClient()
+	c.Transport = shared
+	return c
 }
 
 func (p *Party) send(method, address string, form url.Values, header http.Header, tw *Twist) *Answer {
@@ -149,7 +156,7 @@ func (p *Party) send(method, address string, form url.Values, header http.Header
 	maps.Copy(req.Header, tw.Header)
 	c := p.http
 	if tw.NoCert {
-		c = HTTPClient()
+		c = impatient()
 	}
 	res, err := c.Do(req)
 	if err != nil {
@@ -242,11 +249,22 @@ func (p *Party) Post(endpoint string, form url.Values, tw *Twist) *Answer {
 		}
 		return p.send(http.MethodPost, address, f, header, tw)
 	}
-	a := once()
+	a := patiently(once)
 	if a.Status == http.StatusBadRequest && Str(a.JSON, "error") == "use_dpop_nonce" {
-		a = once()
+		a = patiently(once)
 	}
 	return a
+}
+
+// patiently is what patient is for messages that may be sent once: each try has an assertion and a proof of its own.
+func patiently(once func() *Answer) *Answer {
+	for n := 1; ; n++ {
+		a := once()
+		if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || n == patience {
+			return a
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // Started is an authorization request with what its client remembers of it.

@@ -283,9 +283,9 @@ func (p *Party) Resource(method, scheme, token string, tw *Twist) *Answer {
 		}
 		return p.send(method, address, nil, header, tw)
 	}
-	a := once()
+	a := patiently(once)
 	if a.Status == http.StatusUnauthorized && strings.Contains(a.Header.Get("WWW-Authenticate"), "use_dpop_nonce") {
-		a = once()
+		a = patiently(once)
 	}
 	return a
 }
