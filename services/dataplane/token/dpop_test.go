@@ -12,6 +12,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/identity"
 )
 
 func (r *rig) basicCall(host, path string, a app, header http.Header, pairs ...string) *answer {
@@ -305,4 +306,56 @@ func TestProofsStayWithTheirTenant(t *testing.T) {
 	if strings.Contains(string(got.raw), "hooli") || strings.Contains(string(got.raw), id.Tenant(r.hooli.ID).String()) {
 		t.Errorf("names the other tenant: %s", got.raw)
 	}
+}
+
+// FAPI 2.0 does not rotate refresh tokens; their client's key is what keeps a thief of one out.
+func TestFAPIRefreshTokenStays(t *testing.T) {
+	r := newRig(t)
+	b := r.bank(nil)
+	user, err := r.identity.Register(t.Context(), ref(b.Tenant), identity.Op{Now: r.clock(), Actor: "system"},
+		identity.Registration{Email: "gavin@bank.example", Password: password}, identity.PasswordPolicy{MinLength: 12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.site.user = user
+	ask := func(client string, pairs ...string) *answer {
+		return r.call(b.host, "/oauth2/token", dpopHeader(b.dpopK.proof(r.clock(), "POST", b.tokenURL(), nil)),
+			asserted(b.keys.assertion(r.clock(), client, b.Issuer, nil), pairs...)...)
+	}
+	code := r.code(b.site, app{id: b.fapi}, func(rec *grant.CodeRecord) { rec.DPoPJKT = b.dpopK.thumbprint() })
+	exchange := []string{"grant_type", "authorization_code", "code", code, "redirect_uri", redirectURI, "code_verifier", verifier}
+	ask(b.jwt, exchange...).is(t, 400, "invalid_grant") // another client with the code, and the same keys
+	first := ask(b.fapi, exchange...)
+	first.is(t, 200, "")
+	token := first.str("refresh_token")
+	for range 3 {
+		r.pass(time.Hour)
+		got := ask(b.fapi, "grant_type", "refresh_token", "refresh_token", token)
+		got.is(t, 200, "")
+		if got.str("refresh_token") != token || got.str("token_type") != "DPoP" {
+			t.Errorf("refresh: %s", got.raw)
+		}
+	}
+	ask(b.jwt, "grant_type", "refresh_token", "refresh_token", token).is(t, 400, "invalid_grant")
+	ask(b.fapi, "grant_type", "refresh_token", "refresh_token", token).is(t, 200, "")
+}
+
+// PROMISES.md: a flushed Redis lets nothing through that was used before, and one that is away lets nothing through.
+func TestProofsAfterAFlush(t *testing.T) {
+	r := newRig(t)
+	b := r.bank(nil)
+	used := b.dpopK.proof(r.clock(), "POST", b.tokenURL(), nil)
+	assertion := b.keys.assertion(r.clock(), b.fapi, b.Issuer, nil)
+	ask := func(proof, assertion string) *answer {
+		return r.call(b.host, "/oauth2/token", dpopHeader(proof), asserted(assertion, "grant_type", "client_credentials")...)
+	}
+	ask(used, assertion).is(t, 200, "")
+	r.redis.FlushAll(t.Context())
+	ask(used, assertion).is(t, 401, "invalid_client")
+	r.pass(2 * time.Second)
+	ask(used, b.keys.assertion(r.clock(), b.fapi, b.Issuer, nil)).is(t, 400, "invalid_dpop_proof")
+	ask(b.dpopK.proof(r.clock(), "POST", b.tokenURL(), nil), b.keys.assertion(r.clock(), b.fapi, b.Issuer, nil)).is(t, 200, "")
+	r.service.grants = brokenGrants(t, r)
+	r.basicCall(b.host, "/oauth2/token", b.dpop, dpopHeader(b.dpopK.proof(r.clock(), "POST", b.tokenURL(), nil)), "grant_type", "client_credentials").
+		is(t, 503, "temporarily_unavailable")
 }
