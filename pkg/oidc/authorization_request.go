@@ -129,6 +129,10 @@ func proveClient(p oauth2.Params, client func(string) (*oauth2.Client, bool)) (*
 	if !ok {
 		return nil, oauth2.RedirectURI{}, oauth2.NewPageError(oauth2.CodeInvalidRequest, "redirect_uri is not registered for this client", c, nil)
 	}
+	if c.Profile.RequiresPAR() && !redirect.Web() {
+		// FAPI 2.0 Security Profile section 5.3.2.2: an answer goes by https alone.
+		return nil, oauth2.RedirectURI{}, oauth2.NewPageError(oauth2.CodeInvalidRequest, "redirect_uri is not https, which the client's security profile wants", c, nil)
+	}
 	return c, redirect, nil
 }
 

@@ -68,6 +68,21 @@ func TestResponseTypesAndModes(t *testing.T) {
 	}
 }
 
+// TestFAPIRedirectURI: an answer to an address of an application scheme is refused on a page, before anything is sent there.
+func TestFAPIRedirectURI(t *testing.T) {
+	c := newClient(t)
+	c.RedirectURIs = append(c.RedirectURIs, redirects(t, oauth2.RedirectRules{Native: true}, "com.example.app:/cb")...)
+	native := map[string]string{"redirect_uri": "com.example.app:/cb"}
+	if _, _, err := ParseAuthorizationRequest(request(t, native), only(c), options()); err != nil {
+		t.Error(err)
+	}
+	c.Profile = oauth2.ProfileFAPI2
+	_, _, err := ParseAuthorizationRequest(request(t, native), only(c), options())
+	if _, ok := errors.AsType[*oauth2.PageError](err); !ok {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestRegisteredDefaults: what the client registered stands for what its request does not say.
 func TestRegisteredDefaults(t *testing.T) {
 	hour := time.Hour
