@@ -11,7 +11,7 @@ import (
 )
 
 // TypeLogoutToken is the `typ` header of logout tokens (OpenID Connect Back-Channel Logout section 2.4).
-const TypeLogoutToken = "logout+jwt"
+const TypeLogoutToken = "logout+jwt" //nolint:gosec // G101: a media type
 
 // LogoutTokenLife is how long a logout token is valid: two minutes at most (section 2.4).
 const LogoutTokenLife = 2 * time.Minute
