@@ -28,6 +28,14 @@ func (t *Tenant) Client(clientID string) (*oauth2.Client, bool) {
 	if err != nil {
 		return t.foreignClient(clientID)
 	}
+	if c, ok := t.registered(uid); ok {
+		return c, true
+	}
+	return t.youngClient(uid)
+}
+
+// registered is Client for the id of a client that this view of the tenant has.
+func (t *Tenant) registered(uid id.Client) (*oauth2.Client, bool) {
 	shared := t.org.clients[uid]
 	if shared == nil && !slices.Contains(t.inline, uid) {
 		return nil, false

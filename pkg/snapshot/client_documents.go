@@ -27,10 +27,10 @@ func (c *Cache) UseDocuments(d ClientDocuments) { c.documents.from.CompareAndSwa
 
 // foreignClient is Client for an id that is none of ours.
 func (t *Tenant) foreignClient(clientID string) (*oauth2.Client, bool) {
-	if t.documents == nil || t.Policy == nil || !t.Policy.ClientIDMetadataDocuments || !oauth2.ClientIDURL(clientID) {
+	if t.cache == nil || t.Policy == nil || !t.Policy.ClientIDMetadataDocuments || !oauth2.ClientIDURL(clientID) {
 		return nil, false
 	}
-	if d := t.documents.from.Load(); d != nil {
+	if d := t.cache.documents.from.Load(); d != nil {
 		return (*d).Client(t, clientID)
 	}
 	return nil, false

@@ -24,7 +24,7 @@ func TestUnregisteredClientsNeedThePolicy(t *testing.T) {
 	if _, ok := tenant.Client(address); ok {
 		t.Error("a tenant outside a cache has documents")
 	}
-	tenant.documents = &c.documents
+	tenant.cache = c
 	if _, ok := tenant.Client(address); ok {
 		t.Error("a document is taken without the policy")
 	}

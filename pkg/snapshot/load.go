@@ -277,7 +277,7 @@ func (c *Cache) compile(ctx context.Context, tenant id.Tenant, raw []byte) (*Ten
 	if err != nil {
 		return nil, err
 	}
-	t.orgDep, t.ringDep, t.documents = orgDep, ringDep, &c.documents
+	t.orgDep, t.ringDep, t.cache = orgDep, ringDep, c
 	t.ring.Store(table)
 	t.maxAge = t.MaxConfigAge.Milliseconds()
 	c.stats.compiles.Add(1)

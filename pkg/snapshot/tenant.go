@@ -104,7 +104,8 @@ type lazyState struct {
 	origins  atomic.Pointer[map[string]struct{}]
 	metadata atomic.Pointer[[]byte]
 
-	documents *documentSource // of the cache, set before anybody sees the tenant; nil outside a cache
+	cache *Cache       // that it is in, set before anybody sees the tenant; nil outside a cache
+	asked atomic.Int64 // milliseconds since 1970: when it was last asked for a client that it does not have
 
 	extra int64         // bytes of the lazy parts, under mu
 	meter *atomic.Int64 // the cache's sum while the tenant is in it, under mu
