@@ -24,7 +24,8 @@ var ErrClientAssertion = errors.New("oauth2: client assertion")
 // maxAssertionLife is the longest life of an assertion, and its greatest age: replay marks are kept for as long.
 const maxAssertionLife = time.Hour
 
-// undatedAssertion is how old an assertion without `iat` may be at most when it expires, for who must tell when it was made.
+// undatedAssertion is the longest rest of life of an assertion that does not say when it was made: so it was made, or at least first
+// presented, no longer ago than that before it expires, and who has forgotten what was presented can tell (Issued).
 const undatedAssertion = 5 * time.Minute
 
 // AssertionClaims are the claims of a client assertion (RFC 7523 section 3, OpenID Connect Core section 9).
@@ -96,6 +97,8 @@ func (c *AssertionClaims) Check(r AssertionRules) error {
 		return fmt.Errorf("%w: expired", ErrClientAssertion)
 	case c.ExpireTime.After(r.Now.Add(maxAssertionLife + clockSkew)):
 		return fmt.Errorf("%w: exp is too far ahead", ErrClientAssertion)
+	case c.IssuedAt.IsZero() && c.NotBefore.IsZero() && c.ExpireTime.After(r.Now.Add(undatedAssertion)):
+		return fmt.Errorf("%w: exp is too far ahead for an assertion without iat", ErrClientAssertion)
 	case c.NotBefore.After(r.Now.Add(clockSkew)):
 		return fmt.Errorf("%w: not valid yet", ErrClientAssertion)
 	case c.IssuedAt.After(r.Now.Add(clockSkew)):
@@ -116,7 +119,7 @@ func (c *AssertionClaims) meant(r AssertionRules) bool {
 	return slices.ContainsFunc(c.Audience, func(a string) bool { return a == r.Issuer || a != "" && slices.Contains(r.Legacy, a) })
 }
 
-// Issued is when the assertion was made, or the earliest that it can have been when it does not say.
+// Issued is when the assertion was made; for one that does not say, a time before which nobody has accepted it.
 func (c *AssertionClaims) Issued() time.Time {
 	switch {
 	case !c.IssuedAt.IsZero():

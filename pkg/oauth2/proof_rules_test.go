@@ -3,6 +3,7 @@
 package oauth2
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -200,6 +202,29 @@ func seeds(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
+}
+
+// The reader of claims agrees with encoding/json on everything that it takes.
+func FuzzClaimSet(f *testing.F) {
+	seeds(f)
+	for _, s := range []string{` { "a" : [1, {"b":"}"}] , "c":"\"\\","d" : true } `, `{"a":-1.5e-3,"b":null}`, `{"\u0061":1,"a":2}`, `{"a":"\ud83e\udd8a"}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		set, err := parseClaims(payload)
+		if err != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(payload, &want); err != nil || len(want) != len(set) {
+			t.Fatalf("%q: %d names, encoding/json has %d, %v", payload, len(set), len(want), err)
+		}
+		for name, value := range set {
+			if !bytes.Equal(value, want[name]) {
+				t.Fatalf("%q: %q is %q, encoding/json has %q", payload, name, value, want[name])
+			}
+		}
+	})
 }
 
 func FuzzAssertionClaims(f *testing.F) {

@@ -140,7 +140,8 @@ func parameterValues(name string, raw json.RawMessage) ([]string, error) {
 	case 'n':
 		return nil, nil
 	case '"':
-		if err := json.Unmarshal(raw, &value); err != nil {
+		var ok bool
+		if value, ok = jsonText(raw); !ok {
 			return nil, errClaimsType
 		}
 	case '{', '[':

@@ -135,10 +135,10 @@ func (s *Service) checkAssertion(ctx context.Context, q *web.Request, c *oauth2.
 const replaySkew = time.Minute
 
 // legacyAudiences are the addresses that older clients put into `aud`: OpenID Connect Core section 9 named the token endpoint, RFC 9126
-// section 2 allows that and the PAR endpoint.
+// section 2 allows that and the PAR endpoint, CIBA Core section 7.1 the backchannel authentication endpoint.
 func legacyAudiences(t *snapshot.Tenant) []string {
 	issuer := strings.TrimSuffix(t.Issuer, "/")
-	return []string{issuer + oidc.PathToken, issuer + oidc.PathPushedRequest}
+	return []string{issuer + oidc.PathToken, issuer + oidc.PathPushedRequest, issuer + oidc.PathBackchannel}
 }
 
 // errNoSecret is for the log.
