@@ -65,6 +65,14 @@ func (s *Service) backchannelForm(w http.ResponseWriter, r *http.Request, q *web
 	return s.render(w, v, "backchannel")
 }
 
+// asksAnything says whether a request waits for the person, for the account page. When nobody can tell the page does without.
+func (s *Service) asksAnything(r *http.Request, q *web.Request, who login) bool {
+	ctx, cancel := s.deadline(r.Context())
+	defer cancel()
+	list, err := s.grants.Backchannels(ctx, q.Tenant.ID, who.user.ID, q.Start)
+	return err == nil && len(list) > 0
+}
+
 // backchannelClient is the client that asks, as long as it may.
 func (s *Service) backchannelClient(q *web.Request, b *grant.Backchannel) (*oauth2.Client, bool) {
 	client, ok := q.Tenant.Client(b.Client)

@@ -3,9 +3,12 @@
 package login
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -17,6 +20,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
+	"github.com/tenantry/tenantry/services/internal/mailsink"
 	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
@@ -90,6 +94,63 @@ func TestAttackBackchannelAnswerFromElsewhere(t *testing.T) {
 	})
 	b.submit(mine, "answer", "allow").shows(200, "answered already")
 	pending("a client that was disabled")
+}
+
+func TestBackchannelMail(t *testing.T) {
+	sink, err := mailsink.New("", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- sink.Serve(ctx, listener) }()
+	t.Cleanup(func() { stop(); <-done })
+	r := newRig(t, func(p *parts) {
+		p.mail = MailConfig{Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, TLS: TLSNone, From: "no-reply@ppvc.example"}
+	})
+	bank := r.asks(r.hooli, nil)
+	order := func(message string) grant.Backchannel {
+		t.Helper()
+		r.request(r.hooli, bank, message)
+		list, err := r.grants.Backchannels(ctx, r.hooli.ID, r.hooli.gavin.ID, r.clock())
+		if err != nil || len(list) == 0 {
+			t.Fatalf("%d waiting, %v", len(list), err)
+		}
+		last := list[len(list)-1]
+		if err := r.identity.AskByMail(ctx, ref(r.hooli.Tenant), r.hooli.gavin.ID, last.Handle.String()); err != nil {
+			t.Fatal(err)
+		}
+		return last
+	}
+	// One that was answered before the mail left is not mailed; the job ahead of the good one shows it.
+	if err := r.grants.DecideBackchannel(ctx, r.hooli.ID, order("too late"), nil, r.clock()); err != nil {
+		t.Fatal(err)
+	}
+	order("W4SCT <b>")
+	r.service.Start()
+	t.Cleanup(func() { r.service.Stop(context.Background()) })
+	var mails []*mailsink.Mail
+	for deadline := time.Now().Add(20 * time.Second); len(mails) == 0; time.Sleep(20 * time.Millisecond) {
+		if mails = sink.Mails("gavin@hooli.example"); len(mails) == 0 && time.Now().After(deadline) {
+			t.Fatalf("no mail: %s", r.log)
+		}
+	}
+	mail := mails[0]
+	if len(mails) != 1 || mail.Subject != "Piper Bank asks for your permission" || !strings.Contains(mail.Text, "W4SCT <b>") || strings.Contains(mail.HTML, "<b>") {
+		t.Errorf("%d mails, subject %q\n%s\n%s", len(mails), mail.Subject, mail.Text, mail.HTML)
+	}
+	link := r.hooli.Issuer + oauth2.PathBackchannel
+	if !strings.Contains(mail.Text, link+"\n") && !strings.Contains(mail.Text, link+"\r\n") || !strings.Contains(mail.HTML, `href="`+link+`"`) {
+		t.Errorf("the link carries more than the page's address: %s", mail.Text)
+	}
+	b := r.browser()
+	b.signIn(b.get(link), "gavin@hooli.example").shows(200, "W4SCT <b>")
+	p := b.get(r.hooli.base+"/account").shows(200, "Waiting for your answer")
+	b.get(p.link("Waiting for your answer")).shows(200, "Piper Bank asks for access")
 }
 
 // notified is a client's endpoint for pings.

@@ -1,7 +1,8 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
 // Package login is the service that browsers talk to: the authorization endpoint, the hosted pages (sign in, register, consent,
-// log out, invitation, account), their cookies, and the mails that invite people. No script is needed for any of it.
+// log out, invitation, account, devices, requests that wait), their cookies, and the mails that invite people or tell them that
+// something waits for their answer. No script is needed for any of it.
 //
 // Signing in is a state machine over the authorization request. Before the person has proven who they are nothing is stored: the
 // request travels in the URL of every step, sealed with the tenant's runtime key together with the time it first came in. Every
@@ -20,6 +21,10 @@
 // Requests from other sites are expected at /oauth2/authorize and /oauth2/logout alone. A POST there comes without our cookies
 // (SameSite=Lax), so it only becomes a GET with a sealed handle. Every form of our own needs a same-origin request and a token
 // bound to a cookie of this browser.
+//
+// Two pages belong to no authorization request: at /oauth2/device a person answers a device whose code they typed (RFC 8628), at
+// /oauth2/backchannel what applications ask them from elsewhere (CIBA). Both want a session first, so that nobody without an account
+// can try codes, and bind each answer to one request and one person. A login on their way carries their address sealed (c=…).
 //
 // It leaves the rules of the standards to pkg/oauth2 and pkg/oidc, users and sessions to services/identity, codes and revocation
 // marks to dataplane/internal/grant, the tenant by hostname and error rendering to dataplane/internal/web, and signing to the token

@@ -16,7 +16,11 @@
 // lacks one where the client or its profile wants it. Both come before anything is taken, so that a wrong proof uses up nothing, and
 // both remember what may be presented once.
 //
-// Redeem takes what can be used once: an authorization code by a short lease, a refresh token by one statement of the identity
+// The grants beyond code, refresh and the client's own: a device's code (RFC 8628) and a backchannel request (CIBA) become a code's
+// record when the person says yes on a page of login's, and are redeemed by polling; a JWT of a trusted issuer (RFC 7523) counts
+// once; a token exchange (RFC 8693) takes an access token and gives one that is never more, at the same or at a sister tenant.
+//
+// Redeem takes what can be used once: an authorization code, or a person's yes, by a short lease, a refresh token by one statement of the identity
 // database with a grace for retries. Commit, the last step before the answer, makes a code used. So an answer of 5xx never burns
 // what the client holds (PROMISES.md R-06), and a second use of a code revokes what the first one gave.
 //

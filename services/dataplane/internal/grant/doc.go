@@ -23,6 +23,9 @@
 // code. Assertions, proofs and other JWTs that count once leave 16 bytes of a hash until they expire. A Redis that was flushed does
 // not know what was presented before, so it says since when it remembers, and what is older does not count (Store.Once).
 //
+// Device codes and backchannel requests wait for a person's answer in the same way, see device_waiting.go. They are made before
+// anybody has logged in, so how many may wait is bounded by tenant, client, address and person.
+//
 // Codes and marks never fall back to the memory of one replica, because single use would then hold per replica only. A Redis that
 // does not answer is ErrUnavailable, which callers turn into 503 with Retry-After.
 package grant
