@@ -125,6 +125,6 @@ func (r *Rig) controlConfig(t testing.TB, configRedis, identityDB string) map[st
 		"worker_database":   r.writeFile(t, "control-worker.url", r.Control.URL("tenantry_publisher")),
 		"identity_database": identityDB, "config_redis": configRedis,
 		"snapshot_key": r.Keys.SnapshotSigning(), "recipients": []string{r.Keys.RegionSigningPublic(), r.Keys.RecoveryPublic()}, "page_token_key": r.Keys.PageTokens(),
-		"public_url": fmt.Sprintf("%s://{host}:%d", r.scheme(), r.Port), "api_domain": apiDomain, "development": true, "hostname_checks": 1000,
+		"public_url": fmt.Sprintf("%s://{host}:%d", r.scheme(), r.Port), "api_domain": apiDomain, "development": true, "hostname_checks": 1000, "registrations": 1000,
 	}
 }

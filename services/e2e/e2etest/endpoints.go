@@ -4,9 +4,12 @@ package e2etest
 
 import (
 	"log/slog"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/tenantry/tenantry/services/control"
 	"github.com/tenantry/tenantry/services/dataplane/login"
 	"github.com/tenantry/tenantry/services/dataplane/token"
 	"github.com/tenantry/tenantry/services/internal/serve/loginserver"
@@ -16,7 +19,7 @@ import (
 // Endpoint is one method of one path of a tenant's host. A path that ends in "/…" stands for everything below it.
 type Endpoint struct{ Method, Path string }
 
-// Endpoints are all endpoints that login and token really mount, so that a test which runs over them misses none that is added.
+// Endpoints are all endpoints that login, token and control really mount on tenants' hosts, so that a test which runs over them misses none that is added.
 func (r *Rig) Endpoints(t testing.TB) (all []Endpoint) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -43,6 +46,15 @@ func (r *Rig) Endpoints(t testing.TB) (all []Endpoint) {
 	}
 	for _, e := range logins.Routes() {
 		all = append(all, Endpoint(e))
+	}
+	for _, path := range control.TenantPaths() { // a client's own path is the one that ends in "/…" (RFC 7592 section 2)
+		methods := []string{http.MethodPost}
+		if strings.HasSuffix(path, "…") {
+			methods = []string{http.MethodGet, http.MethodPut, http.MethodDelete}
+		}
+		for _, m := range methods {
+			all = append(all, Endpoint{m, path})
+		}
 	}
 	return slices.Clip(all)
 }

@@ -4,14 +4,10 @@ package e2etest
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
-	"testing"
 	"time"
 )
 
@@ -72,32 +68,6 @@ func HTTPClient() *http.Client {
 		Timeout:       60 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// SendFrom is Send from an address of its own, as callers in different places have: what is limited for each address is not shared.
-// Where a system has no loopback address but the first, it is Send.
-func SendFrom(t testing.TB, req *http.Request) *Answer {
-	t.Helper()
-	var b [2]byte
-	_, _ = rand.Read(b[:]) // never fails
-	local := &net.TCPAddr{IP: net.IPv4(127, 1, b[0], 1+b[1]%254)}
-	tr := Transport()
-	d := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: local}
-	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := d.DialContext(ctx, network, loopback(addr))
-		if err != nil && errors.Is(err, syscall.EADDRNOTAVAIL) {
-			return (&net.Dialer{Timeout: d.Timeout}).DialContext(ctx, network, loopback(addr))
-		}
-		return conn, err
-	}
-	defer tr.CloseIdleConnections()
-	c := HTTPClient()
-	c.Transport = patient{tr}
-	res, err := c.Do(req) //nolint:gosec // the tests' own system
-	if err != nil {
-		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
-	}
-	return read(t, res)
 }
 
 var shared = Transport()

@@ -41,6 +41,7 @@ type probe struct {
 	method, path string
 	address      string
 	ownSession   bool
+	at           *tenantUnderAttack
 }
 
 // tenantUnderAttack is a tenant with one of each artefact.
@@ -52,6 +53,8 @@ type tenantUnderAttack struct {
 	tokens *e2etest.Tokens
 	// session is the attacker's own session where this tenant is the one that is attacked.
 	session string
+	// registered is the attacker's own client that registered itself here.
+	registered string
 }
 
 const (
@@ -61,11 +64,11 @@ const (
 	typeAccess    = "urn:ietf:params:oauth:token-type:access_token"
 )
 
-// blueprint is that of all tenants: a client for each way of getting tokens, and open registration.
+// blueprint is that of all tenants: a client for each way of getting tokens, and registration by initial access token.
 func blueprint(key *e2etest.Key) map[string]any {
 	d := e2etest.Draft()
 	config, _ := d["config"].(map[string]any)
-	config["oauthPolicy"] = map[string]any{"dynamicRegistration": "OPEN"}
+	config["oauthPolicy"] = map[string]any{"dynamicRegistration": "INITIAL_TOKEN"}
 	clients, _ := d["clients"].([]any)
 	for _, c := range clients {
 		if m, _ := c.(map[string]any); m["id"] == "web" {
@@ -156,6 +159,9 @@ func arm(t *testing.T, rig *e2etest.Rig, tn *e2etest.Tenant, key *e2etest.Key) *
 		"client_id": {web.ID}, "response_type": {"code"}, "redirect_uri": {e2etest.RedirectURI}, "scope": {"openid"}, "code_challenge": {e2etest.Hash("v")}, "code_challenge_method": {"S256"},
 	})
 	waiting := post("/oauth2/bc-authorize", bank, url.Values{"scope": {"openid"}, "login_hint": {a.who.Email}})
+	initial := rig.Mint(t, rig.PlatformKey, tn.Name, map[string]any{"displayName": "initial access token", "permissions": []string{"clients.register"}})
+	registered := register(t, tn, initial)
+	a.registered = e2etest.Str(registered, "client_id")
 	party := e2etest.NewParty(t, tn.Issuer, signer, "private_key_jwt")
 	party.Key = key
 	assertion := func() string { return party.Assertion(&e2etest.Twist{}) }
@@ -207,8 +213,16 @@ func arm(t *testing.T, rig *e2etest.Rig, tn *e2etest.Tenant, key *e2etest.Key) *
 			p.form.Set("refresh_token", "none")
 			p.header.Set("Dpop", proof(t, p.method, p.address, v))
 		}}}},
-		{name: "API key", value: tn.Keys["tenant-admin"], slots: []slot{bearer(), param("token"), param("access_token")}, unseen: "it is never accepted at a tenant's host; the routes of the API have a test of their own"},
-		{name: "consistency token", value: e2etest.Str(tn.Response, "tenant", "consistencyToken"), slots: []slot{param("tcv"), {name: "header", put: func(p *probe, v string) {
+		{name: "registration access token", value: e2etest.Str(registered, "registration_access_token"), slots: []slot{bearer(), {name: "Bearer at its client's path", put: func(p *probe, v string) {
+			p.path = strings.Replace(p.path, "/oauth2/clients/…", "/oauth2/clients/"+e2etest.Str(registered, "client_id"), 1)
+			p.header.Set("Authorization", "Bearer "+v)
+		}}, {name: "Bearer at the attacker's client's path", put: func(p *probe, v string) {
+			p.path = strings.Replace(p.path, "/oauth2/clients/…", "/oauth2/clients/"+p.at.registered, 1)
+			p.header.Set("Authorization", "Bearer "+v)
+		}}}},
+		{name: "initial access token", value: initial, slots: []slot{bearer(), param("token")}},
+		{name: "API key", value: tn.Keys["tenant-admin"], slots: []slot{bearer(), param("token"), param("access_token")}},
+		{name: "consistency token", value: e2etest.Str(tn.Response, "consistencyToken"), slots: []slot{param("tcv"), {name: "header", put: func(p *probe, v string) {
 			p.header.Set("Tenantry-Config-Version", v)
 		}}}, unseen: "it makes a replica look whether there is something newer, and an answer never shows that"},
 	}
@@ -237,8 +251,8 @@ func lookalike(s string) string {
 			continue
 		}
 		switch c := b[i]; {
-		case strings.IndexByte("BCDFGHJKLMNPQRSTVWX", c) >= 0 && len(s) < 12: // a user code has an alphabet of its own
-			b[i] = "CDFGHJKLMNPQRSTVWXB"[strings.IndexByte("BCDFGHJKLMNPQRSTVWX", c)]
+		case strings.IndexByte("BCDFGHJKLMNPQRSTVWXZ", c) >= 0 && len(s) < 12: // a user code has an alphabet of its own
+			b[i] = "CDFGHJKLMNPQRSTVWXZB"[strings.IndexByte("BCDFGHJKLMNPQRSTVWXZ", c)]
 		case c >= 'a' && c < 'z' || c >= 'A' && c < 'Z' || c >= '0' && c < '9':
 			b[i]++
 		case c == 'z' || c == 'Z' || c == '9':
@@ -296,6 +310,25 @@ func proof(t *testing.T, method, address, nonce string) string {
 		"jti": e2etest.Unique("jti-") + e2etest.Unique(""), "htm": method, "htu": address, "iat": time.Now().Unix(), "nonce": nonce,
 	})
 }
+
+// register makes a client that registers itself.
+func register(t *testing.T, tn *e2etest.Tenant, token string) map[string]any {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, tn.Issuer+"/oauth2/clients", strings.NewReader(registration))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	a := e2etest.Send(t, req)
+	if a.Status != http.StatusCreated {
+		t.Fatalf("registration: %d %s", a.Status, a.Body)
+	}
+	return a.JSON
+}
+
+// registration is the metadata of a client.
+const registration = `{"client_name":"Self-registered","redirect_uris":["https://app.example/cb"]}`
 
 // dpopNonce is a nonce that the token endpoint gives to who has none.
 func dpopNonce(t *testing.T, tn *e2etest.Tenant, c e2etest.Client) string {

@@ -51,7 +51,7 @@ func judge(a *e2etest.Answer, values ...string) string {
 // and clients at the tenant that he attacks.
 func ask(t *testing.T, issuer string, e e2etest.Endpoint, s slot, value string, at *tenantUnderAttack) *e2etest.Answer {
 	t.Helper()
-	p := &probe{query: url.Values{}, form: url.Values{}, header: http.Header{}, method: e.Method, path: e.Path, address: issuer + e.Path}
+	p := &probe{query: url.Values{}, form: url.Values{}, header: http.Header{}, method: e.Method, path: e.Path, address: issuer + e.Path, at: at}
 	own := func(id string) e2etest.Client { return at.Clients[id] }
 	web := own("web")
 	switch e.Path {
@@ -107,7 +107,11 @@ func ask(t *testing.T, issuer string, e e2etest.Endpoint, s slot, value string, 
 func (p *probe) send(t *testing.T, issuer string) *e2etest.Answer {
 	t.Helper()
 	path, body := strings.TrimSuffix(p.path, "…"), ""
-	if p.method == http.MethodPost {
+	switch {
+	case strings.HasPrefix(path, "/oauth2/clients") && p.method != http.MethodGet:
+		p.header.Set("Content-Type", "application/json")
+		body = registration
+	case p.method == http.MethodPost:
 		p.header.Set("Content-Type", "application/x-www-form-urlencoded")
 		if p.query.Has("r") {
 			path += "?r=" + url.QueryEscape(p.query.Get("r"))
@@ -118,7 +122,7 @@ func (p *probe) send(t *testing.T, issuer string) *e2etest.Answer {
 			}
 		}
 		body = p.form.Encode()
-	} else if len(p.query) > 0 {
+	case len(p.query) > 0:
 		path += "?" + p.query.Encode()
 	}
 	req, err := http.NewRequestWithContext(t.Context(), p.method, issuer+path, strings.NewReader(body))
