@@ -1,7 +1,7 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
-// Package readme runs the commands of README.md as a newcomer would: in a fresh
-// clone, in order, against what `make run` started there.
+// Package readme runs the commands of README.md and of docs/standards.md as a
+// newcomer would: in a fresh clone, in order, against what `make run` started there.
 package readme
 
 import (
@@ -22,7 +22,7 @@ import (
 
 var (
 	block = regexp.MustCompile("(?s)```sh\n(.*?)```")
-	// answers are what a block must print to have worked, in the order of the blocks.
+	// answers are what a block of README.md must print to have worked, in the order of the blocks.
 	answers = [][]string{
 		{"http://endframe.localhost:8080", "tnk_", "endframe"},
 		{`"issuer":"http://aviato.localhost:8080"`, `"secret":"tnk_`, `"jwks_uri":"http://aviato.localhost:8080/.well-known/jwks.json"`},
@@ -88,21 +88,35 @@ func TestEveryCommandOfTheReadmeWorksInAFreshClone(t *testing.T) {
 	for i, b := range blocks {
 		// This test is part of `make test`, which the gate calls itself.
 		script := regexp.MustCompile(`(?m)^make test.*$`).ReplaceAllString(b[1], "")
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
-		cmd.Dir, cmd.Env = clone, env
-		out, err := cmd.CombinedOutput()
-		cancel()
-		// The order of members and the spaces of the JSON mapping change between builds.
-		text := strings.ReplaceAll(string(out), `": "`, `":"`)
+		out, err := shell(t, clone, env, script)
 		if err != nil {
 			t.Errorf("block %d: %v\n%s\n%s", i+1, err, script, out)
 			continue
 		}
-		for _, want := range answers[i] {
-			if !strings.Contains(text, want) {
-				t.Errorf("block %d does not print %q\n%s\n%s", i+1, want, script, out)
-			}
+		expect(t, fmt.Sprintf("README.md: block %d", i+1), script, out, answers[i])
+	}
+	standards(t, clone, env)
+}
+
+// shell runs commands in a clone, and gives what they print.
+func shell(t *testing.T, clone string, env []string, script string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
+	cmd.Dir, cmd.Env = clone, env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// expect looks for what a block must print.
+func expect(t *testing.T, name, script, out string, answers []string) {
+	t.Helper()
+	// The order of members and the spaces of the JSON mapping change between builds.
+	text := strings.ReplaceAll(out, `": "`, `":"`)
+	for _, want := range answers {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s does not print %q\n%s\n%s", name, want, script, out)
 		}
 	}
 }
