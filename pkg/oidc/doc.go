@@ -12,11 +12,13 @@
 //	                                        ├─ RedirectError ──> client
 //	                                        └─ Next ─┬─ StepLogin ────> /login ──────┐
 //	     ^                                           ├─ StepRegister ─> /login ──────┤
+//	     │                                           ├─ StepSelect ───> /select-… ───┤
 //	     │                                           ├─ StepConsent ──> /consent ────┤
 //	     │                                           ├─ StepError ────> client       │
 //	     │                                           └─ StepIssue ────> client: code │
 //	     └───────────────────────────────────────────────────────────────────────────┘
 //
 // No page decides by itself that its step is done: it changes session or consent, and Next compares their times with the time of
-// the request.
+// the request. Which account was chosen for a request, and a yes to its authorization_details, leave no such trace: the caller keeps them
+// with the request itself.
 package oidc

@@ -11,9 +11,14 @@
 //
 //	client ─> /oauth2/authorize ──> /login?r=… ───────────┐
 //	               ▲   │   │  └───> /oauth2/register?r=… ─┤
+//	               │   │   ├──────> /select-account?r=… ──┤
 //	               │   │   └──────> /consent?r=… ─────────┤
 //	               └───┼──────────────────────────────────┘ 303 /oauth2/authorize?r=…
-//	                   └─> code or error to the client: 303, or a page that posts it (form_post)
+//	                   └─> code, tokens or error to the client: 303, or a page that posts it (form_post)
+//
+// What a request object says (RFC 9101), or what was pushed before (RFC 9126), is looked up once, when the request comes in; what travels
+// is plain. A pushed request may be opened often and ends with its answer. Two things cannot be seen in session or consent, and travel
+// sealed with the request as well: which account was chosen for it, and the yes to its authorization_details (RFC 9396).
 //
 // A sealed request that has outlived the tenant's limit starts again by itself: at the application, where it says how (OpenID
 // Connect Core section 4), else here with the same parameters and a new time, which is what the application's own link would do.
@@ -28,5 +33,6 @@
 //
 // It leaves the rules of the standards to pkg/oauth2 and pkg/oidc, users and sessions to services/identity, codes and revocation
 // marks to dataplane/internal/grant, the tenant by hostname and error rendering to dataplane/internal/web, and signing to the token
-// service: login holds public keys only, to check an id_token_hint.
+// service, which it asks through dataplane/internal/signer for ID tokens and access tokens of the authorization endpoint, for responses
+// that are JWTs and for logout tokens: login holds public keys only, to check an id_token_hint.
 package login
