@@ -26,12 +26,6 @@ const (
 	paramACRValues   = "acr_values"    // OpenID Connect Core section 3.1.2.1
 )
 
-// Paths of backchannel authentication: the endpoint (CIBA Core section 7) and the page where people answer.
-const (
-	PathBackchannelAuthorize = "/oauth2/bc-authorize"
-	PathBackchannel          = "/oauth2/backchannel"
-)
-
 // Error codes of the backchannel authentication endpoint (CIBA Core section 13).
 const (
 	CodeUnknownUserID         = "unknown_user_id"

@@ -10,12 +10,6 @@ import (
 	"github.com/tenantry/tenantry/pkg/internal/jsonw"
 )
 
-// Paths of the device grant: the endpoint (RFC 8628 section 3.1) and the page where people type the code.
-const (
-	PathDeviceAuthorization = "/oauth2/device_authorization"
-	PathDevice              = "/oauth2/device"
-)
-
 // userCodeAlphabet has no vowels, so that no code is a word, and nothing that looks like something else (RFC 8628 section 6.1).
 const userCodeAlphabet = "BCDFGHJKLMNPQRSTVWXZ"
 

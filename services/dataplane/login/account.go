@@ -23,7 +23,7 @@ func (s *Service) account(w http.ResponseWriter, r *http.Request, q *web.Request
 	v.Step = v.T("account.title")
 	v.person(who.user)
 	if s.asksAnything(r, q, who) {
-		v.Links = append(v.Links, link{URL: oauth2.PathBackchannel, Text: v.T("backchannel.title")})
+		v.Links = append(v.Links, link{URL: pathBackchannel, Text: v.T("backchannel.title")})
 	}
 	for _, c := range apps(q.Tenant) {
 		v.Links = append(v.Links, link{URL: homeFor(c, q.Tenant.Issuer, who.user.Email), Text: v.T("account.continue", "app", c.Name)})

@@ -24,7 +24,7 @@ func (s *Service) backchannelForm(w http.ResponseWriter, r *http.Request, q *web
 		return unavailable(err)
 	}
 	if !who.present {
-		return s.toLogin(w, q, oauth2.PathBackchannel)
+		return s.toLogin(w, q, pathBackchannel)
 	}
 	params, err := oauth2.ParseParams(r.URL.RawQuery)
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Service) backchannelSubmit(w http.ResponseWriter, r *http.Request, q *w
 		return unavailable(err)
 	}
 	if !who.present {
-		return s.toLogin(w, q, oauth2.PathBackchannel)
+		return s.toLogin(w, q, pathBackchannel)
 	}
 	h, _ := grant.ParseHandle(form.Get("request")) // the zero handle is nobody's
 	switch err := s.ownForm(r, q, form, backchannelBound(h, who)...); {
@@ -104,7 +104,7 @@ func (s *Service) backchannelSubmit(w http.ResponseWriter, r *http.Request, q *w
 	case err != nil:
 		// No cookie, or another person by now: nothing is answered, and the page asks again.
 		q.Note(slog.String("answered", "form_token"))
-		return redirect(w, oauth2.PathBackchannel)
+		return redirect(w, pathBackchannel)
 	}
 	ctx, cancel := s.deadline(r.Context())
 	defer cancel()
@@ -126,7 +126,7 @@ func (s *Service) backchannelSubmit(w http.ResponseWriter, r *http.Request, q *w
 		done, yes = "allow", answeredYes(&b.Waiting, who)
 		switch err := s.noteClient(ctx, q, client, who.session.ID); {
 		case errors.Is(err, identity.ErrNotFound): // the session ended a moment ago
-			return s.toLogin(w, q, oauth2.PathBackchannel)
+			return s.toLogin(w, q, pathBackchannel)
 		case err != nil:
 			return unavailable(err)
 		}
@@ -143,4 +143,4 @@ func (s *Service) backchannelSubmit(w http.ResponseWriter, r *http.Request, q *w
 	return redirect(w, backchannelDone(done))
 }
 
-func backchannelDone(how string) string { return oauth2.PathBackchannel + "?" + paramDone + "=" + how }
+func backchannelDone(how string) string { return pathBackchannel + "?" + paramDone + "=" + how }

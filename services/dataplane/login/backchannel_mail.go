@@ -100,7 +100,7 @@ func (w *askings) letter(t *snapshot.Tenant, client *oauth2.Client, b *grant.Bac
 	v := &askingView{
 		mailView: mailView{
 			texts: texts, Tag: tag, Dir: direction(tag), Tenant: oneLine(t.Title()), Name: oneLine(user.Name), Dev: t.Development,
-			Link: strings.TrimSuffix(t.Issuer, "/") + oauth2.PathBackchannel, Until: b.Expire.UTC().Format(texts.text("mail.date")),
+			Link: strings.TrimSuffix(t.Issuer, "/") + pathBackchannel, Until: b.Expire.UTC().Format(texts.text("mail.date")),
 			Host: issuerHost(t.Issuer), Light: t.Theme.Light, Font: template.CSS(t.Theme.Font), //nolint:gosec // a name of pkg/snapshot's list
 		},
 		App: oneLine(client.Name), Message: oneLine(b.BindingMessage),

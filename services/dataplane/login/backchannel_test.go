@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tenantry/tenantry/pkg/oauth2"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/internal/mailsink"
@@ -27,12 +26,12 @@ import (
 func TestBackchannelPage(t *testing.T) {
 	r := newRig(t)
 	bank := r.asks(r.hooli, nil)
-	page := r.hooli.base + oauth2.PathBackchannel
+	page := r.hooli.base + pathBackchannel
 	first := r.request(r.hooli, bank, "W4SCT")
 	b := r.browser()
 	p := b.signIn(b.get(page), "gavin@hooli.example").shows(200, "Piper Bank asks for access", "W4SCT", "Allow only what you began yourself")
 	p = b.submit(p, "answer", "allow").shows(200, "You allowed it", "No application is waiting")
-	if p.url.Path != oauth2.PathBackchannel {
+	if p.url.Path != pathBackchannel {
 		t.Errorf("at %s", p.url)
 	}
 	if err := r.answered(r.hooli, first, bank); err != nil {
@@ -60,7 +59,7 @@ func TestBackchannelPage(t *testing.T) {
 func TestAttackBackchannelAnswerFromElsewhere(t *testing.T) {
 	r := newRig(t)
 	bank := r.asks(r.hooli, nil)
-	page := r.hooli.base + oauth2.PathBackchannel
+	page := r.hooli.base + pathBackchannel
 	asked := r.request(r.hooli, bank, "W4SCT")
 	pending := func(what string) {
 		t.Helper()
@@ -143,7 +142,7 @@ func TestBackchannelMail(t *testing.T) {
 	if len(mails) != 1 || mail.Subject != "Piper Bank asks for your permission" || !strings.Contains(mail.Text, "W4SCT <b>") || strings.Contains(mail.HTML, "<b>") {
 		t.Errorf("%d mails, subject %q\n%s\n%s", len(mails), mail.Subject, mail.Text, mail.HTML)
 	}
-	link := r.hooli.Issuer + oauth2.PathBackchannel
+	link := r.hooli.Issuer + pathBackchannel
 	if !strings.Contains(mail.Text, link+"\n") && !strings.Contains(mail.Text, link+"\r\n") || !strings.Contains(mail.HTML, `href="`+link+`"`) {
 		t.Errorf("the link carries more than the page's address: %s", mail.Text)
 	}
@@ -188,7 +187,7 @@ func TestBackchannelPing(t *testing.T) {
 		c.Protocol = &snapshotv1.ClientProtocol{BackchannelTokenDeliveryMode: "ping", BackchannelClientNotificationEndpoint: server.URL + "/notify"}
 	})
 	b := r.browser()
-	page := r.hooli.base + oauth2.PathBackchannel
+	page := r.hooli.base + pathBackchannel
 	b.signIn(b.get(r.hooli.base+pathLogin), "gavin@hooli.example")
 	for _, c := range []struct {
 		answer string

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
@@ -79,7 +80,7 @@ func (s *Service) deviceForm(w http.ResponseWriter, r *http.Request, q *web.Requ
 
 // deviceAddress is the page for a code.
 func deviceAddress(code string) string {
-	return oauth2.PathDevice + "?" + url.Values{oauth2.ParamUserCode: {oauth2.FormatUserCode(code)}}.Encode()
+	return oidc.PathDevice + "?" + url.Values{oauth2.ParamUserCode: {oauth2.FormatUserCode(code)}}.Encode()
 }
 
 // deviceBound ties the answer to the device's request and to who is asked.
@@ -192,7 +193,7 @@ func (s *Service) deviceSubmit(w http.ResponseWriter, r *http.Request, q *web.Re
 		return redirect(w, deviceAddress(code))
 	}
 	if !ok {
-		return redirect(w, oauth2.PathDevice)
+		return redirect(w, oidc.PathDevice)
 	}
 	who, err := s.session(r, q)
 	if err != nil {

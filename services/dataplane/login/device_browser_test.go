@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/oidc"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 )
@@ -19,7 +20,7 @@ func TestDeviceAndRequestsInARealBrowser(t *testing.T) {
 	tv := s.device(hooli, nil)
 	bank := s.asks(hooli, nil)
 	deviceCode, userCode := s.deviceCode(hooli, tv)
-	page := hooli.base + oauth2.PathDevice
+	page := hooli.base + oidc.PathDevice
 	shapes := func(name, until string, open func()) {
 		t.Helper()
 		for shape, v := range map[string]struct {
@@ -60,8 +61,8 @@ func TestDeviceAndRequestsInARealBrowser(t *testing.T) {
 
 	first := s.request(hooli, bank, "W4SCT: 250 € an Piper")
 	s.request(hooli, bank, "")
-	s.open(hooli.base+oauth2.PathBackchannel+"?lang=en", ".asked")
-	shapes("requests", ".asked", func() { s.open(hooli.base+oauth2.PathBackchannel, ".asked") })
+	s.open(hooli.base+pathBackchannel+"?lang=en", ".asked")
+	shapes("requests", ".asked", func() { s.open(hooli.base+pathBackchannel, ".asked") })
 	s.click("button[value=allow]", ".notice")
 	s.shot("requests-one-left")
 	if a, err := s.grants.PollBackchannel(context.Background(), hooli.ID, first, bank, s.clock()); err != nil || a.Record.User != hooli.gavin.ID {

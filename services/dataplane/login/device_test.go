@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/oidc"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/dataplane/internal/dptest"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
@@ -50,7 +51,7 @@ func (r *rig) poll(s *site, deviceCode, client string) (*grant.Answered, error) 
 func TestDeviceFlow(t *testing.T) {
 	r := newRig(t)
 	tv := r.device(r.hooli, nil)
-	page := r.hooli.base + oauth2.PathDevice
+	page := r.hooli.base + oidc.PathDevice
 
 	t.Run("typed, signed in, allowed", func(t *testing.T) {
 		deviceCode, userCode := r.deviceCode(r.hooli, tv)
@@ -115,7 +116,7 @@ func TestDeviceFlow(t *testing.T) {
 func TestAttackDeviceAnswerFromElsewhere(t *testing.T) {
 	r := newRig(t)
 	tv := r.device(r.hooli, nil)
-	page := r.hooli.base + oauth2.PathDevice
+	page := r.hooli.base + oidc.PathDevice
 	deviceCode, userCode := r.deviceCode(r.hooli, tv)
 	b := r.browser()
 	mine := b.signIn(b.get(page+"?user_code="+userCode), "gavin@hooli.example").shows(200, userCode)
@@ -142,7 +143,7 @@ func TestAttackDeviceAnswerFromElsewhere(t *testing.T) {
 	// A code of this tenant at another one.
 	nb := r.browser()
 	r.user(r.raviga, "monica@raviga.example", "Monica")
-	nb.signIn(nb.get(r.raviga.base+oauth2.PathDevice+"?user_code="+userCode), "monica@raviga.example").shows(422, "not known here")
+	nb.signIn(nb.get(r.raviga.base+oidc.PathDevice+"?user_code="+userCode), "monica@raviga.example").shows(422, "not known here")
 	pending("another tenant")
 	// A login cannot be sent on to where a stranger wants.
 	for _, c := range []string{"https://evil.example/", "//evil.example", "AAAA"} {
@@ -156,7 +157,7 @@ func TestAttackDeviceAnswerFromElsewhere(t *testing.T) {
 func TestAttackGuessingUserCodes(t *testing.T) {
 	r := newRig(t)
 	tv := r.device(r.hooli, nil)
-	page := r.hooli.base + oauth2.PathDevice
+	page := r.hooli.base + oidc.PathDevice
 	b := r.browser()
 	b.signIn(b.get(page+"?user_code=BCDFGHJK"), "gavin@hooli.example").shows(422, "not known here")
 	for i := range guessesOfBrowser - 1 {

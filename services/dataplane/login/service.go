@@ -15,7 +15,6 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/tenantry/tenantry/pkg/id"
-	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
@@ -158,8 +157,8 @@ func build(p parts) (*Service, error) {
 		web.Route{Path: pathConsent, Get: s.consentForm, Post: s.consentSubmit},
 		web.Route{Path: pathInvite + "…", Get: s.inviteForm, Post: s.inviteSubmit},
 		web.Route{Path: pathAccount, Get: s.account},
-		web.Route{Path: oauth2.PathDevice, Get: s.deviceForm, Post: s.deviceSubmit},
-		web.Route{Path: oauth2.PathBackchannel, Get: s.backchannelForm, Post: s.backchannelSubmit},
+		web.Route{Path: oidc.PathDevice, Get: s.deviceForm, Post: s.deviceSubmit},
+		web.Route{Path: pathBackchannel, Get: s.backchannelForm, Post: s.backchannelSubmit},
 	)
 	return s, nil
 }

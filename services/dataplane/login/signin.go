@@ -23,6 +23,8 @@ const (
 	pathConsent = "/consent"
 	pathAccount = "/account"
 	pathInvite  = "/invite/"
+	// pathBackchannel is where people answer backchannel requests.
+	pathBackchannel = "/oauth2/backchannel"
 )
 
 // leastPassword is the length that holds whatever a tenant's policy says.

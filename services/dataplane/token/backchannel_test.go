@@ -155,7 +155,7 @@ func (l *lounge) answerDevice(userCode string, allow bool) {
 
 func (l *lounge) ask(a app, pairs ...string) *answer {
 	l.t.Helper()
-	return l.rig.post(l.host, oauth2.PathBackchannelAuthorize, a, pairs...)
+	return l.rig.post(l.host, oidc.PathBackchannel, a, pairs...)
 }
 
 // answer says yes or no to the only request that waits for the person.
@@ -192,7 +192,7 @@ func TestDeviceGrant(t *testing.T) {
 	l := newLounge(t)
 	start := func(a app, pairs ...string) *answer {
 		t.Helper()
-		got := l.rig.post(l.host, oauth2.PathDeviceAuthorization, a, append([]string{"scope", "openid offline_access"}, pairs...)...)
+		got := l.rig.post(l.host, oidc.PathDeviceAuthorization, a, append([]string{"scope", "openid offline_access"}, pairs...)...)
 		if got.StatusCode != 200 {
 			t.Fatalf("%d %s", got.StatusCode, got.raw)
 		}
@@ -252,7 +252,7 @@ func TestDeviceGrant(t *testing.T) {
 			"a scope with a quote":       {l.tv, []string{"scope", `a"b`}, "invalid_scope", 400},
 			"unknown details":            {l.tv, []string{"authorization_details", `[{"type":"x"}]`}, "invalid_authorization_details", 400},
 		} {
-			if got := l.rig.post(l.host, oauth2.PathDeviceAuthorization, c.by, c.pairs...); got.StatusCode != c.want || got.str("error") != c.code {
+			if got := l.rig.post(l.host, oidc.PathDeviceAuthorization, c.by, c.pairs...); got.StatusCode != c.want || got.str("error") != c.code {
 				t.Errorf("%s: %d %s", name, got.StatusCode, got.raw)
 			}
 		}
@@ -291,7 +291,7 @@ func TestDeviceGrant(t *testing.T) {
 	})
 	t.Run("a flood from one address", func(t *testing.T) {
 		for range 60 {
-			got := l.rig.post(l.host, oauth2.PathDeviceAuthorization, l.tv)
+			got := l.rig.post(l.host, oidc.PathDeviceAuthorization, l.tv)
 			if got.StatusCode == 429 {
 				if got.str("error") != "temporarily_unavailable" || got.Header.Get("Retry-After") == "" {
 					t.Errorf("%v %s", got.Header, got.raw)

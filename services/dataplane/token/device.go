@@ -57,7 +57,7 @@ func (s *Service) deviceAuthorization(w http.ResponseWriter, r *http.Request, q 
 	if err != nil {
 		return waitingError(err)
 	}
-	page := strings.TrimSuffix(q.Tenant.Issuer, "/") + oauth2.PathDevice
+	page := strings.TrimSuffix(q.Tenant.Issuer, "/") + oidc.PathDevice
 	answer := oauth2.DeviceAuthorizationResponse{
 		DeviceCode: deviceCode, UserCode: userCode, VerificationURI: page,
 		VerificationURIComplete: page + "?" + url.Values{oauth2.ParamUserCode: {oauth2.FormatUserCode(userCode)}}.Encode(),

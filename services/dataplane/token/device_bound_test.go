@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/oauth2"
+	"github.com/tenantry/tenantry/pkg/oidc"
 )
 
 // proven is a call to the token endpoint with a proof of the key; nil proves nothing.
@@ -23,7 +24,8 @@ func (r *rig) proven(s *site, a app, key *wallet, pairs ...string) *answer {
 
 func boundTo(t *testing.T, l interface {
 	claims(s *site, token string) (header, payload map[string]any)
-}, s *site, token string, key *wallet) {
+}, s *site, token string, key *wallet,
+) {
 	t.Helper()
 	_, c := l.claims(s, token)
 	cnf, _ := c["cnf"].(map[string]any)
@@ -36,7 +38,7 @@ func boundTo(t *testing.T, l interface {
 func TestDeviceTokensAreBound(t *testing.T) {
 	l := newLounge(t)
 	mine, thief := newWallet(t), newWallet(t)
-	got := l.rig.post(l.host, oauth2.PathDeviceAuthorization, l.tv, "scope", "openid offline_access")
+	got := l.rig.post(l.host, oidc.PathDeviceAuthorization, l.tv, "scope", "openid offline_access")
 	l.answerDevice(got.str("user_code"), true)
 	tokens := l.proven(l.site, l.tv, mine, "grant_type", oauth2.GrantTypeDeviceCode, "device_code", got.str("device_code"))
 	if tokens.StatusCode != 200 || tokens.str("token_type") != "DPoP" {
@@ -63,7 +65,7 @@ func TestDeviceTokensAreBound(t *testing.T) {
 func TestWrongProofBurnsNoDeviceCode(t *testing.T) {
 	l := newLounge(t)
 	mine := newWallet(t)
-	got := l.rig.post(l.host, oauth2.PathDeviceAuthorization, l.tv)
+	got := l.rig.post(l.host, oidc.PathDeviceAuthorization, l.tv)
 	l.answerDevice(got.str("user_code"), true)
 	poll := []string{"grant_type", oauth2.GrantTypeDeviceCode, "device_code", got.str("device_code"), "client_id", l.tv.id}
 	l.pass(5 * time.Second)
