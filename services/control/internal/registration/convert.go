@@ -22,13 +22,14 @@ var userScopes = []string{
 	oidc.ScopeOpenID, oidc.ScopeProfile, oidc.ScopeEmail, oidc.ScopeAddress, oidc.ScopePhone, oidc.ScopeOfflineAccess,
 }
 
-// strangersGrants are the grants of a client that nobody has vouched for: each of them has a person in it.
+// strangersGrants are the grants of a client that nobody has vouched for: each of them has a person in it, who has come by themselves. A
+// backchannel request comes to them instead: by it a stranger could find out who has an account, and have us mail them words of its own.
 var strangersGrants = []string{
-	oauth2.GrantTypeAuthorizationCode, oauth2.GrantTypeImplicit, oauth2.GrantTypeRefreshToken, oauth2.GrantTypeDeviceCode, oauth2.GrantTypeCIBA,
+	oauth2.GrantTypeAuthorizationCode, oauth2.GrantTypeImplicit, oauth2.GrantTypeRefreshToken, oauth2.GrantTypeDeviceCode,
 }
 
 // vouchedGrants may have been registered with an initial access token beside.
-var vouchedGrants = append(slices.Clone(strangersGrants), oauth2.GrantTypeClientCredentials)
+var vouchedGrants = append(slices.Clone(strangersGrants), oauth2.GrantTypeCIBA, oauth2.GrantTypeClientCredentials)
 
 // Names of extras: metadata that is only given back.
 const (
@@ -48,6 +49,10 @@ func settings(m *oauth2.ClientMetadata, vouched bool) (tenancy.ClientSettings, e
 		if !slices.Contains(grants, g) {
 			return tenancy.ClientSettings{}, oauth2.InvalidClientMetadata("grant_types: choose of " + strings.Join(grants, ", "))
 		}
+	}
+	if !vouched && len(m.DetailsTypes) > 0 {
+		// As for scopes: what an application's API does is not for strangers to ask people for.
+		return tenancy.ClientSettings{}, oauth2.InvalidClientMetadata("authorization_details_types: they are for clients that were registered with an initial access token")
 	}
 	scopes, err := registrable(m.Scope)
 	if err != nil {

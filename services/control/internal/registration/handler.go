@@ -363,12 +363,10 @@ func credential(err error) error {
 	if err == nil {
 		return nil
 	}
-	switch tenancy.ReasonOf(err).Info().Class {
-	case tenancy.ClassUnauthenticated, tenancy.ClassDenied, tenancy.ClassNotFound:
-		var told *tenancy.Error
-		if errors.As(err, &told) {
-			return errToken.WithCause(err)
-		}
+	var told *tenancy.Error
+	about := []tenancy.Class{tenancy.ClassUnauthenticated, tenancy.ClassDenied, tenancy.ClassNotFound}
+	if errors.As(err, &told) && slices.Contains(about, told.Reason.Info().Class) {
+		return errToken.WithCause(err)
 	}
 	return err
 }
@@ -392,7 +390,7 @@ func (h *Handler) answer(w http.ResponseWriter, q *request, status int, r *tenan
 	head.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	if q.Method != http.MethodHead {
-		w.Write(b) //nolint:errcheck,gosec // the caller is gone, there is nobody to tell; JSON that may not be sniffed is no page
+		w.Write(b) //nolint:errcheck // the caller is gone, there is nobody to tell
 	}
 	return status
 }
@@ -426,7 +424,7 @@ func (h *Handler) refuse(w http.ResponseWriter, q *request, err error) int {
 	head.Set("Cache-Control", "no-store")
 	head.Set("Pragma", "no-cache")
 	w.WriteHeader(e.Status)
-	w.Write(e.AppendJSON(nil)) //nolint:errcheck,gosec // as in answer
+	w.Write(e.AppendJSON(nil)) //nolint:errcheck // as in answer
 	return e.Status
 }
 
@@ -443,7 +441,7 @@ func wireError(err error) *oauth2.Error {
 	if told.Meta["quota"] != "" {
 		return oauth2.NewError(oauth2.CodeAccessDenied, http.StatusForbidden, told.Message()).WithCause(err)
 	}
-	switch told.Reason.Info().Class {
+	switch told.Reason.Info().Class { //nolint:exhaustive // the others are nothing that a client can do something about
 	case tenancy.ClassArgument, tenancy.ClassPrecondition, tenancy.ClassExhausted:
 		field, text := told.Field, told.Message()
 		if len(told.Violations) > 0 {

@@ -175,7 +175,7 @@ func TestDocumentsThatAreNoClients(t *testing.T) {
 func TestFreshness(t *testing.T) {
 	r := newRig(t)
 	known := func() bool { _, ok := r.cache.Client(r.hooli, inspector); return ok }
-	if known() || known() || r.count(inspector) != 1 {
+	if first, second := known(), known(); first || second || r.count(inspector) != 1 {
 		t.Fatalf("what is no document is asked for %d times", r.count(inspector))
 	}
 	r.set(func() { r.pages[inspector] = document(inspector) })
@@ -185,7 +185,7 @@ func TestFreshness(t *testing.T) {
 	}
 	r.pass(defaultFresh)
 	r.set(func() { r.err = outbound.ErrTimeout })
-	if !known() || !known() || r.count(inspector) != 3 {
+	if first, second := known(), known(); !first || !second || r.count(inspector) != 3 {
 		t.Errorf("a host that is away: asked %d times", r.count(inspector))
 	}
 	r.pass(staleLife)
