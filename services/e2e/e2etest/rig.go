@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"slices"
 	"strings"
 	"sync"
@@ -96,6 +97,9 @@ func Start(t testing.TB, opt Options) *Rig {
 		ConfigRedis: localserver.TestRedis(t), RuntimeRedis: localserver.TestRedis(t),
 		Port: opt.Port, tls: opt.TLS, Log: new(Buffer), programs: map[string]*Program{},
 	}
+	// A new runtime Redis does not know what was presented before it began, so proofs that are older are refused. This one has been there
+	// for an hour, as a real one has, so that tests of clocks that run behind are about clocks.
+	RedisDo(t, r.RuntimeRedis.URL(), "SET", "on:epoch", strconv.FormatInt(time.Now().Add(-time.Hour).UnixMilli(), 10))
 	dir, err := os.MkdirTemp("", "tenantry-e2e")
 	if err != nil {
 		t.Fatal(err)
