@@ -13,6 +13,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/oidc"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/dataplane/internal/dptest"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/identity"
 )
 
@@ -420,4 +421,40 @@ func TestSwitchToATenantThatAsksForMore(t *testing.T) {
 	}
 	strongToken := b.made(b.portal, func(in *oidc.AccessTokenInput) { in.ACR, in.AMR = oidc.ACRMFA, []string{"pwd", "otp", "mfa"} })
 	b.good(b.swap(b.portal, strongToken, "tenant", strong.ID.String()), strong)
+}
+
+// Each client goes on knowing the user by its own name, and nobody learns another's from an exchange.
+func TestExchangeBetweenPairwiseClients(t *testing.T) {
+	b := newBazaar(t)
+	pairwise := func(doc *snapshotv1.Client, sector string) {
+		if doc.Protocol == nil {
+			doc.Protocol = &snapshotv1.ClientProtocol{}
+		}
+		doc.Protocol.Pairwise, doc.Protocol.Sector = true, sector
+	}
+	pairwise(b.org.Clients[0], "portal.example")
+	pairwise(b.org.Clients[2], "boss.example")
+	home := b.tenant("private", b.org, func(c *snapshotv1.TenantSnapshot) { c.PairwiseSalt = []byte("0123456789abcdef0123456789abcdef") })
+	b.join(home)
+	portal, _ := home.Client(b.portal.id)
+	boss, _ := home.Client(b.boss.id)
+	in := oidc.AccessTokenInput{
+		Subject: subject.For(home.Tenant, portal, b.east.user.ID), Audience: home.DefaultAudience, TokenUse: oidc.TokenUseUser, Scopes: []string{"openid"},
+		AuthTime: b.clock(), ACR: oidc.ACRPassword, AMR: []string{"pwd"},
+	}
+	text, _, err := b.service.mint.AccessToken(home.Tenant, portal, &in, b.clock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := b.token(home, b.boss, "grant_type", oauth2.GrantTypeTokenExchange, "subject_token", text, "subject_token_type", oauth2.TokenTypeURNAccessToken)
+	c := b.good(got, home)
+	if want := subject.For(home.Tenant, boss, b.east.user.ID); c["sub"] != want || c["sub"] == in.Subject || c["sub"] == b.east.user.ID.String() {
+		t.Errorf("sub %v, want %s", c["sub"], want)
+	}
+	// A token whose sub is not one of its client's is no token of ours.
+	in.Subject = b.east.user.ID.String()
+	if text, _, err = b.service.mint.AccessToken(home.Tenant, portal, &in, b.clock()); err != nil {
+		t.Fatal(err)
+	}
+	b.token(home, b.boss, "grant_type", oauth2.GrantTypeTokenExchange, "subject_token", text, "subject_token_type", oauth2.TokenTypeURNAccessToken).is(t, 400, "invalid_request")
 }
