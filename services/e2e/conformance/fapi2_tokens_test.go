@@ -125,7 +125,7 @@ func fapiRefresh(r *run) {
 func (r *run) tlsIsStrict() {
 	r.Helper()
 	host := mustURL(r.T, r.tenant.Issuer).Host
-	if _, err := handshake(r, host, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil { //nolint:gosec // it must be refused
+	if _, err := handshake(r, host, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 		r.Error("TLS 1.1 is accepted")
 	}
 	good := []uint16{
@@ -138,10 +138,10 @@ func (r *run) tlsIsStrict() {
 			weak = append(weak, c.ID)
 		}
 	}
-	if state, err := handshake(r, host, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: weak}); err == nil { //nolint:gosec // it must be refused
+	if state, err := handshake(r, host, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: weak}); err == nil {
 		r.Errorf("cipher suite %s is accepted", tls.CipherSuiteName(state.CipherSuite))
 	}
-	if _, err := handshake(r, host, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: good}); err != nil { //nolint:gosec // 1.2 and no more
+	if _, err := handshake(r, host, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: good}); err != nil {
 		r.Errorf("TLS 1.2 with the suites of the profile: %v", err)
 	}
 	if _, err := handshake(r, host, &tls.Config{MinVersion: tls.VersionTLS13}); err != nil {

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -146,7 +145,7 @@ func (s *Suite) Wait(t testing.TB, address string, n int, within time.Duration) 
 		select {
 		case <-news:
 		case <-late:
-			t.Fatal(fmt.Sprintf("%d requests to %s within %v, want %d", len(calls), address, within, n))
+			t.Fatalf("%d requests to %s within %v, want %d", len(calls), address, within, n)
 		}
 	}
 }

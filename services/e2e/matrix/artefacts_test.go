@@ -4,7 +4,6 @@ package matrix_test
 
 import (
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -343,6 +342,6 @@ func dpopNonce(t *testing.T, tn *e2etest.Tenant, c e2etest.Client) string {
 	if nonce := a.Header.Get("DPoP-Nonce"); nonce != "" {
 		return nonce
 	}
-	t.Fatal(fmt.Sprintf("no nonce: %d %v %s", a.Status, a.Header, a.Body))
+	t.Fatalf("no nonce: %d %v %s", a.Status, a.Header, a.Body)
 	return ""
 }
