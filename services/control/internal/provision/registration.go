@@ -7,6 +7,8 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
@@ -127,6 +129,9 @@ func (s *Service) RegisterClient(ctx context.Context, caller tenancy.Principal, 
 		if err := p.put(ctx, false); err != nil {
 			return out, err
 		}
+		if err := p.roomForStrangers(); err != nil {
+			return out, err
+		}
 		// The policy that was read before the transaction may have changed since.
 		if p.policy == nil || p.policy.DynamicRegistration != at.Mode {
 			return out, tenancy.Refuse(tenancy.ReasonConcurrentChange)
@@ -144,6 +149,26 @@ func (s *Service) RegisterClient(ctx context.Context, caller tenancy.Principal, 
 	}
 	s.wait(ctx, at.Org, at.Tenant, out.Client.ConfigVersion, DepthLoginReady)
 	return out, nil
+}
+
+// strangersShare is how large a tenant's record may be after a client has registered itself or made itself larger. All that the tenant has
+// is in one record of bounded size: without a rest that is out of their reach, strangers could fill it, and the tenant's admins could not
+// change anything any more.
+const strangersShare = snapshot.MaxBody / 4 * 3
+
+// roomForStrangers refuses what a client asks for itself when the tenant's record has become larger than that.
+func (p *parent) roomForStrangers() error {
+	parts, err := p.tx.TenantParts(&p.tenant)
+	if err != nil {
+		return err
+	}
+	if proto.Size(core(&p.tenant, &parts)) > strangersShare {
+		return &tenancy.Error{
+			Reason: tenancy.ReasonConfigRejected, Text: "the tenant has as much of registered clients as it can",
+			Meta: map[string]string{"quota": "registered_clients"},
+		}
+	}
+	return nil
 }
 
 // registrationLimit is how many clients may register with the caller's key.
@@ -209,7 +234,9 @@ func (s *Service) UpdateRegistration(ctx context.Context, caller tenancy.Princip
 		out.Registration = r.Registration
 		out.Registration.Extras = extras
 		etag := tenancy.Etag(r.Client.ID, r.Client.Version)
+		var of *parent
 		out.Client, err = s.changeClient(ctx, tx, caller, at.Org, at.Tenant, r.Client.ID.String(), etag, tenancy.ActionClientUpdated, []string{"registration"}, now, false, func(p *parent, c *tenancy.Client) error {
+			of = p
 			before := c.ClientSettings
 			if settings.Kind != before.Kind && settings.Kind != tenancy.KindUnspecified || settings.Type != before.Type {
 				// Who may keep a secret, and how an app runs, is what its users consented to.
@@ -233,6 +260,11 @@ func (s *Service) UpdateRegistration(ctx context.Context, caller tenancy.Princip
 		})
 		if err != nil {
 			return out, err
+		}
+		if proto.Size(out.Client.Message()) > proto.Size(r.Client.Message()) {
+			if err := of.roomForStrangers(); err != nil {
+				return out, err
+			}
 		}
 		return out, tx.UpdateRegistration(at.Tenant, out.Registration)
 	})

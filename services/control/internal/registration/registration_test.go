@@ -19,6 +19,7 @@ import (
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
+	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/secret"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
@@ -407,6 +408,59 @@ func TestRegistrationFlooding(t *testing.T) {
 	r.do("POST", host, Path, "", web).want(201, "")
 	big := with(web, "client_name", strings.Repeat("x", 70<<10))
 	r.do("POST", host, Path, "", big).want(400, "invalid_client_metadata")
+}
+
+// All that a tenant has is in one record of 64 KiB. Strangers who register large clients must leave room for the tenant's admins.
+func TestStrangersCannotFillTheTenantsRecord(t *testing.T) {
+	r := newRig(t)
+	host := r.tenant("piedpiper", "hooli", snapshot.RegistrationOpen)
+	var uris []string
+	for i := range 10 {
+		uris = append(uris, fmt.Sprintf("https://app.example/%d/%s", i, strings.Repeat("x", 900)))
+	}
+	large := with(web, "redirect_uris", uris)
+	small := r.do("POST", host, Path, "", web).want(201, "")
+	made := 0
+	for ; made < 20; made++ {
+		if a := r.do("POST", host, Path, "", large); a.status != 201 {
+			break
+		}
+		r.pass(5 * time.Second)
+	}
+	if made < 2 || made > 6 {
+		t.Fatalf("%d clients of 9 KiB registered themselves", made)
+	}
+	// By growing it is no different.
+	grown := with(large, "client_id", small.text("client_id"))
+	if a := r.do("PUT", host, Path+"/"+small.text("client_id"), small.text("registration_access_token"), grown); a.status == 200 {
+		t.Error("a client made itself large beyond the share of strangers")
+	}
+	// The admins still can.
+	_, err := r.control.CreateClient(t.Context(), r.owner["piedpiper"], r.orgs["piedpiper"].ID, r.tenants["hooli"].ID, provision.ClientInput{
+		Client: tenancy.Client{ClientSettings: tenancy.ClientSettings{
+			DisplayName: "Ours", Type: tenancy.ClientConfidential, Kind: tenancy.KindWeb, GrantTypes: []string{"authorization_code"}, RedirectURIs: uris,
+		}},
+	})
+	if err != nil {
+		t.Errorf("the tenant's admins cannot register a client any more: %v", err)
+	}
+}
+
+// A client that nobody has vouched for may not come to people by itself, nor ask them for what an application's API does.
+func TestAttackStrangersGrants(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]oauth2.ClientMetadata{
+		"backchannel requests":  {GrantTypes: []string{oauth2.GrantTypeCIBA}},
+		"authorization_details": {GrantTypes: []string{oauth2.GrantTypeAuthorizationCode}, DetailsTypes: []string{"payment"}},
+		"grants without people": {GrantTypes: []string{oauth2.GrantTypeClientCredentials}},
+	} {
+		if _, err := settings(&m, false); oauth2.CodeOf(err) != oauth2.CodeInvalidClientMetadata {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := settings(&m, true); err != nil {
+			t.Errorf("%s, vouched for: %v", name, err)
+		}
+	}
 }
 
 func TestSoftwareStatements(t *testing.T) {
