@@ -31,6 +31,12 @@
 // /oauth2/backchannel what applications ask them from elsewhere (CIBA). Both want a session first, so that nobody without an account
 // can try codes, and bind each answer to one request and one person. A login on their way carries their address sealed (c=…).
 //
+// A logout ends the session in the database, with its online refresh families and with a job for each client that the session is known
+// to and that wants to be told (back-channel logout); so does every other end of a session, whoever brings it about. What only this
+// browser can do, the logout page does: it loads the front-channel logout pages of those clients. A client is noted before it gets its
+// code, so none misses an end. For tenants with session management clients may watch the login from their own pages, by the one cookie
+// of ours that is made to be read in other sites' frames (check_session.go).
+//
 // It leaves the rules of the standards to pkg/oauth2 and pkg/oidc, users and sessions to services/identity, codes and revocation
 // marks to dataplane/internal/grant, the tenant by hostname and error rendering to dataplane/internal/web, and signing to the token
 // service, which it asks through dataplane/internal/signer for ID tokens and access tokens of the authorization endpoint, for responses
