@@ -48,8 +48,11 @@ func TestParseDetails(t *testing.T) {
 		t.Errorf("parsed again: %s, %v", again.JSON(), err)
 	}
 	lines := []DetailLine{
-		{Label: "May", Value: "initiate, status"}, {Label: "Amount · Currency", Value: "EUR"}, {Label: "Amount · Sum", Value: "12.50"},
-		{Label: "To", Value: "Ann & <Co>"}, {Label: "At once", Boolean: true, True: true},
+		{Label: "May", Value: "initiate, status"},
+		{Label: "Amount · Currency", Value: "EUR"},
+		{Label: "Amount · Sum", Value: "12.50"},
+		{Label: "To", Value: "Ann & <Co>"},
+		{Label: "At once", Boolean: true, True: true},
 	}
 	if got := d[0].Lines(); d[0].Title() != "Pay" || !reflect.DeepEqual(got, lines) {
 		t.Errorf("%q: %+v", d[0].Title(), got)
