@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,7 +19,9 @@ import (
 const (
 	maxDevicesOfTenant  = 10_000
 	maxDevicesOfClient  = 5_000
-	maxDevicesOfAddress = 50 // of public clients: many devices of one house or office share an address
+	// of public clients: many devices of one house or office share an address. Behind a proxy that trusted_proxies does not name all
+	// of them do.
+	maxDevicesOfAddress = 50
 )
 
 const (
@@ -130,7 +131,7 @@ func (s *Store) PollDevice(ctx context.Context, tenant id.Tenant, deviceCode, cl
 
 // Guesser is somebody whose guesses are counted.
 type Guesser struct {
-	// Name identifies them among their tenant's; it is hashed.
+	// Name identifies them among all guessers of their tenant; it is hashed.
 	Name string
 	// Max is how many wrong guesses they have in GuessWindow.
 	Max int
@@ -151,7 +152,7 @@ func (s *Store) Guess(ctx context.Context, tenant id.Tenant, who ...Guesser) (ri
 	args := make([]any, 1, 1+len(who))
 	args[0] = GuessWindow.Milliseconds()
 	for i, g := range who {
-		sum := hashOf(fmt.Sprintf("%d %s", i, g.Name))
+		sum := hashOf(g.Name)
 		keys[i] = key(kindGuess, tenant, sum[:onceBytes])
 		args = append(args, g.Max)
 	}
