@@ -92,7 +92,7 @@ func (s *Service) consentSubmit(w http.ResponseWriter, r *http.Request, q *web.R
 	if len(at.request.Details) > 0 {
 		// What is granted once for a client is no answer to these: the yes travels with the request itself.
 		p := at.pending
-		p.approved = who.user.ID
+		p.approved, p.approval = who.user.ID, pageNonce()
 		return redirect(w, s.step(oidc.PathAuthorize, q, p))
 	}
 	return redirect(w, at.next())

@@ -348,7 +348,11 @@ func TestAuthorizationDetails(t *testing.T) {
 	if q := b.answered(b.submit(p, "answer", "cancel"), chatCallback); q.Get("error") != "access_denied" {
 		t.Errorf("cancelled: %v", q)
 	}
-	rec := b.code(b.submit(b.get(asked), "answer", "allow"), r.hooli, chatCallback)
+	allowed := b.submit(b.get(asked), "answer", "allow")
+	rec := b.code(allowed, r.hooli, chatCallback)
+	if b.get(allowed.url.String()).shows(200, "Make a payment"); b.ended != nil {
+		t.Error("one yes, two codes")
+	}
 	if want := `[{"type":"payment","amount":{"currency":"EUR","value":12.50},"creditor":`; !strings.HasPrefix(string(rec.AuthorizationDetails), want) {
 		t.Errorf("record has %s", rec.AuthorizationDetails)
 	}

@@ -51,6 +51,8 @@ type pending struct {
 	// selected is who was chosen on the page for prompt=select_account, approved who said yes on the consent page. Both were seen by us and
 	// are sealed with the request, so that they are about no other one.
 	selected, approved id.User
+	// approval is a nonce of the yes, which counts once: a tab that is loaded again makes no second payment.
+	approval string
 	// restarted says that the person waited longer than the request lives.
 	restarted bool
 }
@@ -65,6 +67,7 @@ type sealedPending struct {
 	JKT       string  `json:"j,omitempty"`
 	Selected  id.User `json:"l,omitzero"`
 	Approved  id.User `json:"a,omitzero"`
+	Approval  string  `json:"o,omitempty"`
 	Restarted bool    `json:"n,omitempty"`
 }
 
@@ -83,7 +86,7 @@ var carried = map[string]bool{
 func (s *Service) seal(t *snapshot.Tenant, p pending) string {
 	plain, err := json.Marshal(sealedPending{
 		Created: p.created.UnixMicro(), Params: p.params.Encode(), Hint: p.hint, Pushed: p.pushed, Signed: p.signed, JKT: p.jkt,
-		Selected: p.selected, Approved: p.approved, Restarted: p.restarted,
+		Selected: p.selected, Approved: p.approved, Approval: p.approval, Restarted: p.restarted,
 	})
 	if err != nil {
 		return "" // numbers and strings always marshal; an empty handle opens as errSealed
@@ -111,7 +114,7 @@ func (s *Service) unseal(t *snapshot.Tenant, handle string) (pending, error) {
 	}
 	return pending{
 		created: time.UnixMicro(v.Created).UTC(), params: params, hint: v.Hint, pushed: v.Pushed, signed: v.Signed, jkt: v.JKT,
-		selected: v.Selected, approved: v.Approved, restarted: v.Restarted,
+		selected: v.Selected, approved: v.Approved, approval: v.Approval, restarted: v.Restarted,
 	}, nil
 }
 

@@ -35,6 +35,17 @@ func (s *Service) issue(w http.ResponseWriter, r *http.Request, q *web.Request, 
 	case err != nil:
 		return s.fault(w, r, q, s.away(req, err))
 	}
+	if len(req.Details) > 0 {
+		// After what could fail, and before anything leaves: a yes that is used up by a failure would only be asked for again.
+		until := p.created.Add(q.Tenant.Policy.AuthorizationRequestTTL)
+		err := s.grants.Once(ctx, q.Tenant.ID, q.Start, grant.Single{Kind: grant.OnceApproval, Parts: [2]string{p.approval}, Issued: until, Until: until})
+		if errors.Is(err, grant.ErrReplayed) {
+			p.approved, p.approval = id.User{}, ""
+			return redirect(w, s.step(pathConsent, q, p))
+		} else if err != nil {
+			return s.fault(w, r, q, s.away(req, err))
+		}
+	}
 	return s.respond(w, r, q, client, s.withSessionState(q, req.ClientID, who, req.RespondWith(params)))
 }
 

@@ -9,6 +9,9 @@ import (
 	"github.com/tenantry/tenantry/pkg/id"
 )
 
+// OnceApproval is the kind of a person's yes to authorization_details: its nonce (RFC 9396 section 11.2).
+const OnceApproval = "approval"
+
 // HoldRequest keeps a pushed request for completion for at least ttl from now: it was opened while it was valid, and the person who is
 // logging in may take longer than the client had for opening it (RFC 9126 section 4). Opening it anew still ends at its own time. A
 // request that is gone stays gone.
