@@ -4,13 +4,17 @@ package token
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/jose"
+	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
 	"github.com/tenantry/tenantry/pkg/snapshot"
+	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
+	"github.com/tenantry/tenantry/services/identity"
 )
 
 // accessToken is an access token of the tenant whose signature, type, issuer, tenant and time are right. Whether it was revoked is
@@ -55,8 +59,12 @@ func checkAccess(t *snapshot.Tenant, payload []byte, now time.Time) (accessToken
 }
 
 // revoked says whether a token was revoked, or the session or grant behind it: those are another tenant's when the token came of an
-// exchange there. An error means that nobody can tell.
+// exchange there. A token of a client that is gone counts as revoked, and so does one that came of a tenant that is. An error means that
+// nobody can tell.
 func (s *Service) revoked(ctx context.Context, q *web.Request, c *oidc.AccessTokenClaims) (bool, error) {
+	if clientGone(q.Tenant, c.ClientID) {
+		return true, nil
+	}
 	revoked, err := s.grants.Revoked(ctx, q.Tenant.ID, q.Start, c.ID, c.SessionID, c.GrantID)
 	if err != nil || revoked || c.Origin == "" {
 		return revoked, grantsError(err)
@@ -65,6 +73,42 @@ func (s *Service) revoked(ctx context.Context, q *web.Request, c *oidc.AccessTok
 	if err != nil {
 		return true, nil //nolint:nilerr // not a token that we would make
 	}
+	if _, err := s.tenants.Tenant(ctx, origin); errors.Is(err, snapshot.ErrUnknownTenant) {
+		return true, nil
+	} else if err != nil {
+		return false, web.Unavailable(err)
+	}
 	revoked, err = s.grants.Revoked(ctx, origin, q.Start, c.SessionID, c.GrantID)
 	return revoked, grantsError(err)
+}
+
+// clientGone says whether the client of a token was disabled or deleted. A client that is its own metadata document is there for as long as
+// the tenant wants such clients, also while the document's host is away.
+func clientGone(t *snapshot.Tenant, clientID string) bool {
+	if oauth2.ClientIDURL(clientID) {
+		return !t.Policy.ClientIDMetadataDocuments
+	}
+	c, ok := t.Client(clientID)
+	return !ok || !c.Enabled
+}
+
+// userGone says whether the user of a token may not log in here any more, for tokens with neither a session nor a grant of this tenant whose
+// end would tell: an assertion of another issuer gives such ones, and an exchange for another tenant.
+func (s *Service) userGone(ctx context.Context, t *snapshot.Tenant, c *oidc.AccessTokenClaims) (bool, error) {
+	if c.TokenUse != oidc.TokenUseUser || c.Origin == "" && (c.SessionID != "" || c.GrantID != "") {
+		return false, nil
+	}
+	client, ok := t.Client(c.ClientID)
+	if !ok {
+		return true, nil
+	}
+	user, err := subject.User(t, client, c.Subject)
+	if err != nil {
+		return true, nil //nolint:nilerr // the client was given another kind of subjects since
+	}
+	_, err = s.member(ctx, t, user)
+	if errors.Is(err, identity.ErrNotFound) {
+		return true, nil
+	}
+	return false, storeError(err, nil)
 }

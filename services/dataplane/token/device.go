@@ -149,6 +149,16 @@ func (s *Service) redeemAnswered(ctx context.Context, x *exchange, answered *gra
 	if resource != "" && resource != rec.Audience && (rec.Audience != "" || resource != x.q.Tenant.DefaultAudience) {
 		return oauth2.InvalidTarget("resource is not the one that the person was asked for")
 	}
+	// The yes may be as old as such a request may wait. A user who was suspended since, or who has logged out, gives nothing any more.
+	behind := []string{rec.Grant.String()}
+	if !rec.Session.IsZero() {
+		behind = append(behind, rec.Session.String())
+	}
+	if ended, err := s.grants.Revoked(ctx, x.q.Tenant.ID, x.now, behind...); err != nil {
+		return grantsError(err)
+	} else if ended {
+		return unknown
+	}
 	return s.grantTokens(ctx, x, rec, out)
 }
 

@@ -114,7 +114,10 @@ func (s *Service) redeemTokenExchange(ctx context.Context, x *exchange, out *red
 		}
 	}
 	if about.ClientID == x.client.ID && in.ActorToken == "" {
-		out.access.MayAct, out.access.AuthorizationDetails = about.MayAct, about.AuthorizationDetails
+		out.access.MayAct = about.MayAct
+		if t == x.q.Tenant { // at another tenant the same type may mean something else, and nobody was asked for that
+			out.access.AuthorizationDetails = about.AuthorizationDetails
+		}
 	}
 	out.access.Origin = about.origin(x.q.Tenant, t)
 	return nil

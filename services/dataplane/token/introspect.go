@@ -47,6 +47,9 @@ func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Requ
 		return s.writeIntrospection(w, r, q, client, inactive) // section 2.2: an answer, not an error
 	}
 	revoked, err := s.revoked(r.Context(), q, &token.claims)
+	if err == nil && !revoked {
+		revoked, err = s.userGone(r.Context(), q.Tenant, &token.claims)
+	}
 	if err != nil {
 		return err
 	}
