@@ -5,6 +5,7 @@ package token
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -111,4 +112,39 @@ func BenchmarkPushedRequest(b *testing.B) {
 			return req
 		})
 	})
+}
+
+// The FAPI machine path allocates a bounded number of objects, too.
+func TestKeyPathAllocations(t *testing.T) {
+	r := newRig(t)
+	bank := r.bank(nil)
+	s := r.replica()
+	s.log = slog.New(slog.DiscardHandler)
+	server, err := web.NewServer(web.Config{Service: "token", Machines: true, Tenants: r.world, Logger: s.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, route := range s.web.Routes() {
+		server.Mount(route)
+	}
+	const runs = 50
+	now := time.Now()
+	requests := make([]*http.Request, 0, runs+1)
+	for range runs + 1 { // AllocsPerRun makes one more, to warm up
+		requests = append(requests, formRequest(t.Context(), bank.host, "/oauth2/token", dpopHeader(bank.dpopK.proof(now, "POST", bank.tokenURL(), nil)),
+			asserted(bank.keys.assertion(now, bank.fapi, bank.Issuer, nil), "grant_type", "client_credentials")...))
+	}
+	next := 0
+	n := testing.AllocsPerRun(runs, func() {
+		w := &sink{h: make(http.Header, 16)}
+		server.ServeHTTP(w, requests[next])
+		next++
+		if w.status != http.StatusOK {
+			t.Fatalf("status %d", w.status)
+		}
+	})
+	if n > 320 {
+		t.Errorf("%.0f allocations", n)
+	}
+	t.Logf("%.0f allocations", n)
 }
