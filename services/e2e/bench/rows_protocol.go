@@ -41,7 +41,7 @@ func (b *bed) assertor() *assertor {
 	point := try(a.key.PublicKey.Bytes())
 	x, y := base64.RawURLEncoding.EncodeToString(point[1:33]), base64.RawURLEncoding.EncodeToString(point[33:])
 	a.jwk = fmt.Sprintf(`{"crv":"P-256","kty":"EC","x":%q,"y":%q}`, x, y)
-	made := b.rig.API(b, b.org.Key, http.MethodPost, "/v1/"+b.tenant.Name+"/clients?clientId=signer", map[string]any{
+	made := b.rig.API(b, b.org.Key, http.MethodPost, "/v1/"+b.tenant.Name+"/clients?clientId=signer", map[string]any{ //nolint:gosec // G101: names
 		"displayName": "Signer", "kind": "WEB", "clientType": "CONFIDENTIAL", "redirectUris": []string{e2etest.RedirectURI}, "firstParty": true,
 		"grantTypes": []string{"client_credentials", "authorization_code"}, "tokenEndpointAuthMethod": "private_key_jwt", "scopes": []string{"openid", "chat:read"},
 		"protocol": map[string]any{"dpopBoundAccessTokens": true, "jwks": map[string]any{"keys": []any{
