@@ -267,6 +267,24 @@ func TestDeviceGrant(t *testing.T) {
 			t.Errorf("the rightful client: %s", got.raw)
 		}
 	})
+	t.Run("the session of the yes has ended", func(t *testing.T) {
+		got := l.rig.post(l.host, oidc.PathDeviceAuthorization, l.tv, "scope", "openid")
+		l.answerDevice(got.str("user_code"), true)
+		sessions, err := l.identity.ListSessions(t.Context(), ref(l.Tenant), l.user.ID, l.clock())
+		if err != nil || len(sessions) == 0 {
+			t.Fatalf("%d sessions, %v", len(sessions), err)
+		}
+		for _, one := range sessions {
+			if _, err := l.identity.EndSession(t.Context(), ref(l.Tenant), identity.Op{Now: l.clock(), Actor: "system"}, one.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := l.pollDevice(l.tv, got.str("device_code"))
+		refused.is(t, 400, "invalid_grant")
+		if refused.str("error_description") != errDeviceCode.Description {
+			t.Errorf("description %q", refused.str("error_description"))
+		}
+	})
 	t.Run("many polls, one winner", func(t *testing.T) {
 		got := start(l.tv)
 		l.answerDevice(got.str("user_code"), true)

@@ -159,7 +159,11 @@ func (s *Service) redeemAnswered(ctx context.Context, x *exchange, answered *gra
 	} else if ended {
 		return unknown
 	}
-	return s.grantTokens(ctx, x, rec, out)
+	err = s.grantTokens(ctx, x, rec, out)
+	if oauth2.CodeOf(err) == oauth2.CodeInvalidGrant {
+		return unknown.WithCause(err) // the person, or the session of the yes, has gone since
+	}
+	return err
 }
 
 // pollError is the wire's word for a poll without tokens (RFC 8628 section 3.5, CIBA Core section 11).

@@ -17,8 +17,8 @@ import (
 // How many device codes may be open at a time. They are made before anybody has logged in, so these numbers are what bounds the
 // memory (DISTRIBUTION.md section 11): about 3 KiB each.
 const (
-	maxDevicesOfTenant  = 10_000
-	maxDevicesOfClient  = 5_000
+	maxDevicesOfTenant = 10_000
+	maxDevicesOfClient = 5_000
 	// of public clients: many devices of one house or office share an address. Behind a proxy that trusted_proxies does not name all
 	// of them do.
 	maxDevicesOfAddress = 50
