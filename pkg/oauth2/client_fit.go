@@ -53,6 +53,10 @@ func (c *Client) Misfits() []Misfit {
 			bad(a.field, "%s is not allowed: choose PS256, ES256 or EdDSA", a.alg)
 		}
 	}
+	// Not metadata of the client but of its tenant's policy or its overrides; an opaque token has no signature.
+	if c.AccessAlg != "" && !c.OpaqueAccessTokens && !p.AllowsAlg(c.AccessAlg) {
+		bad("overrides.token_policy.access_alg", "access tokens signed with %s are not allowed: choose PS256, ES256 or EdDSA", c.AccessAlg)
+	}
 	if p.RequiresSignedRequest() && c.GrantTypes.Has(GrantAuthorizationCode) && len(c.JWKS) == 0 && c.JWKSURI == "" {
 		bad("jwks", "authorization requests are signed, so the client needs jwks or jwks_uri")
 	}

@@ -33,6 +33,7 @@ func TestMisfitsNameWhatAProfileForbids(t *testing.T) {
 		"RS256 JARM":                  {func(c *Client) { c.AuthorizationAlg = "RS256" }, "authorization_signed_response_alg", fapi},
 		"RS256 introspection":         {func(c *Client) { c.IntrospectionAlg = "RS256" }, "introspection_signed_response_alg", fapi},
 		"RS256 backchannel requests":  {func(c *Client) { c.BackchannelRequestAlg = "RS256" }, "backchannel_authentication_request_signing_alg", fapi},
+		"RS256 access tokens":         {func(c *Client) { c.AccessAlg = "RS256" }, "overrides.token_policy.access_alg", fapi},
 		"no keys to sign with":        {func(c *Client) { c.JWKSURI, c.AuthMethod = "", AuthMethodTLS }, "jwks", signing},
 	} {
 		t.Run(name, func(t *testing.T) {

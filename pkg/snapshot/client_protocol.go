@@ -279,12 +279,16 @@ func sectorOf(c *oauth2.Client) string {
 }
 
 // webAddress refuses what is no https address; http is for development tenants under .localhost and on loopback alone.
+// hostMarks are what net/url takes in a host and no host name has. The origin of an address becomes part of a Content-Security-Policy, where
+// they would begin another rule or stand for any host.
+const hostMarks = ";,'\"*!$&()+=<>|~ "
+
 func webAddress(field, uri string, ctx clientContext) error {
 	if uri == "" {
 		return nil
 	}
 	u, err := url.Parse(uri)
-	if err != nil || len(uri) > maxURL || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+	if err != nil || len(uri) > maxURL || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" || strings.ContainsAny(u.Host, hostMarks) {
 		return fmt.Errorf("%s: %q is not an https address", field, uri)
 	}
 	if u.Scheme == "http" && !(ctx.development || ctx.shared) {
