@@ -53,6 +53,12 @@ test: bin/tenantry ## Run every test on real PostgreSQL, Redis and Chromium; ins
 	@tools/servers.sh --browser
 	$(WITH_SERVERS) $(GO) test $(TESTFLAGS) work
 
+.PHONY: rp
+rp: bin/tenantry ## Log in with stock JavaScript clients: openid-client in Node, oidc-client-ts in Chromium (needs Node and npm)
+	@tools/servers.sh --browser
+	cd services/e2e/rp/node && npm ci --no-audit --no-fund
+	CI=1 $(WITH_SERVERS) $(GO) test -count=1 -tags stockrp ./services/e2e/rp
+
 SECONDS_EACH ?= 8
 
 .PHONY: bench

@@ -100,6 +100,16 @@ func (s *Suite) Handle(name string, h http.HandlerFunc) string {
 	return s.URL + path
 }
 
+// Fixed answers at a path of the caller's choice.
+func (s *Suite) Fixed(path, mediaType string, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pages[path] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", mediaType)
+		_, _ = w.Write(body)
+	}
+}
+
 // Text answers with a text of a media type.
 func (s *Suite) Text(name, mediaType, text string) string {
 	return s.Handle(name, func(w http.ResponseWriter, _ *http.Request) {
