@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 )
@@ -76,29 +75,26 @@ func public(key *ecdsa.PrivateKey) *jwk {
 
 // makeKey prints the JWK Set of the key in a file, which it makes when there is none.
 func makeKey(file string) error {
-	key, err := readKey(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
 			return err
 		}
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		if err != nil {
 			return err
 		}
-		err = os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-		if err != nil {
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 			return err
 		}
-	} else if err != nil {
+	}
+	key, err := readKey(file)
+	if err != nil {
 		return err
 	}
 	k := public(key)
 	k.KeyID, k.Algorithm, k.Use = keyID, "ES256", "sig"
-	out, err := json.Marshal(map[string]any{"keys": []*jwk{k}})
-	if err == nil {
-		fmt.Println(string(out))
-	}
-	return err
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{"keys": []*jwk{k}})
 }
 
 // readKey reads a private P-256 key in PEM.
@@ -111,15 +107,14 @@ func readKey(file string) (*ecdsa.PrivateKey, error) {
 	if block == nil {
 		return nil, errors.New(file + " has no PEM")
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
 		return nil, err
 	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return nil, errors.New(file + " has no P-256 key")
+	if key, ok := key.(*ecdsa.PrivateKey); ok && key.Curve == elliptic.P256() {
+		return key, nil
 	}
-	return key, nil
+	return nil, errors.New(file + " has no P-256 key")
 }
 
 func b64(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }

@@ -85,11 +85,7 @@ func (a *app) run(ctx context.Context, command, newKey, file string) error {
 	}
 	switch command {
 	case "private-key-jwt":
-		form, err := a.authenticated(url.Values{"grant_type": {"client_credentials"}, "scope": {a.scope}})
-		if err != nil {
-			return err
-		}
-		return a.print(a.post(ctx, a.token, form, ""))
+		return show(a.post(ctx, a.token, url.Values{"grant_type": {"client_credentials"}, "scope": {a.scope}}, ""))
 	case "dpop":
 		return a.dpop(ctx)
 	case "jwt-bearer":
@@ -118,19 +114,6 @@ func (a *app) discover(ctx context.Context) error {
 	return err
 }
 
-// authenticated adds to a form what proves that it comes from the client: a JWT that names the client, is for this tenant alone, counts
-// once and for a minute (RFC 7523 section 3). No secret leaves the client.
-func (a *app) authenticated(form url.Values) (url.Values, error) {
-	now := time.Now().Unix()
-	assertion, err := sign(a.key, header{Type: "JWT"}, map[string]any{
-		"iss": a.id, "sub": a.id, "aud": a.issuer, "jti": rand.Text(), "iat": now, "exp": now + 60,
-	})
-	form.Set("client_id", a.id)
-	form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-	form.Set("client_assertion", assertion)
-	return form, err
-}
-
 // dpop asks for a token that is bound to the client's key. An API that gets the token wants a proof for each request, too, with the hash
 // of the token in it (`ath`): pkg/verify checks both.
 func (a *app) dpop(ctx context.Context) error {
@@ -144,18 +127,13 @@ func (a *app) dpop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// A new assertion for each try: the tenant takes it once.
-		form, err := a.authenticated(url.Values{"grant_type": {"client_credentials"}, "scope": {a.scope}})
-		if err != nil {
-			return err
-		}
-		answer, err := a.post(ctx, a.token, form, text)
+		answer, err := a.post(ctx, a.token, url.Values{"grant_type": {"client_credentials"}, "scope": {a.scope}}, text)
 		// An installation may demand a nonce of its own in each proof: the first answer has it (RFC 9449 section 8).
 		if next := answer.header.Get("DPoP-Nonce"); err == nil && nonce == "" && next != "" && answer.is("use_dpop_nonce") {
 			nonce = next
 			continue
 		}
-		return a.print(answer, err)
+		return show(answer, err)
 	}
 }
 
@@ -169,13 +147,9 @@ func (a *app) jwtBearer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	form, err := a.authenticated(url.Values{
+	return show(a.post(ctx, a.token, url.Values{
 		"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}, "scope": {a.scope},
-	})
-	if err != nil {
-		return err
-	}
-	return a.print(a.post(ctx, a.token, form, ""))
+	}, ""))
 }
 
 // signedRequest pushes a signed authorization request, follows it as a browser would, and checks the signed answer.
@@ -192,11 +166,7 @@ func (a *app) signedRequest(ctx context.Context) error {
 		return err
 	}
 	// Only what is inside the signed object counts (RFC 9101 section 6.3).
-	form, err := a.authenticated(url.Values{"request": {object}})
-	if err != nil {
-		return err
-	}
-	answer, err := a.post(ctx, a.pushed, form, "")
+	answer, err := a.post(ctx, a.pushed, url.Values{"request": {object}}, "")
 	if err != nil {
 		return err
 	}
@@ -257,7 +227,19 @@ func (r answer) is(code string) bool {
 	return json.Unmarshal(r.body, &e) == nil && e.Error == code
 }
 
+// post sends a form with what proves that it comes from the client: a JWT that names the client, is for this tenant alone, counts once and
+// for a minute (RFC 7523 section 3). No secret leaves the client.
 func (a *app) post(ctx context.Context, to string, form url.Values, proof string) (answer, error) {
+	now := time.Now().Unix()
+	assertion, err := sign(a.key, header{Type: "JWT"}, map[string]any{
+		"iss": a.id, "sub": a.id, "aud": a.issuer, "jti": rand.Text(), "iat": now, "exp": now + 60,
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	form.Set("client_id", a.id)
+	form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+	form.Set("client_assertion", assertion)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(form.Encode()))
 	if err != nil {
 		return answer{}, err
@@ -275,7 +257,7 @@ func (a *app) post(ctx context.Context, to string, form url.Values, proof string
 	return answer{res.Header, body}, err
 }
 
-func (a *app) print(r answer, err error) error {
+func show(r answer, err error) error {
 	if err == nil {
 		fmt.Printf("%s\n", r.body)
 	}
