@@ -70,8 +70,10 @@ func newBed(t *testing.T) *bed {
 			"id": "device", "displayName": "Television", "kind": "NATIVE", "clientType": "PUBLIC", "firstParty": true, "grantTypes": []string{grantDevice},
 			"tokenEndpointAuthMethod": "none",
 		},
-		client("ciba", "client_secret_basic", map[string]any{"grantTypes": []string{grantCIBA}, "redirectUris": []string{}, "postLogoutRedirectUris": []string{},
-			"protocol": map[string]any{"backchannelTokenDeliveryMode": "poll"}}),
+		client("ciba", "client_secret_basic", map[string]any{
+			"grantTypes": []string{grantCIBA}, "redirectUris": []string{}, "postLogoutRedirectUris": []string{},
+			"protocol": map[string]any{"backchannelTokenDeliveryMode": "poll"},
+		}),
 	}
 	org := b.rig.NewOrgWith(t, "stock", d)
 	request := org.ProvisionRequest("op")
