@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/id"
@@ -36,7 +37,7 @@ func frames(q *web.Request, clients []identity.SessionClient) (list []frame, ori
 			continue
 		}
 		u, err := url.Parse(c.FrontchannelLogoutURI)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.ContainsFunc(u.Host, notInHost) {
 			continue
 		}
 		query := url.Values{oauth2.ParamIssuer: {q.Tenant.Issuer}, "sid": {known.Session.String()}}.Encode()
@@ -50,6 +51,12 @@ func frames(q *web.Request, clients []identity.SessionClient) (list []frame, ori
 		}
 	}
 	return list, origins
+}
+
+// notInHost are the characters that a URL's host may have by its grammar and no real one has: a semicolon or a comma would end the directive
+// of the page's policy that names the host.
+func notInHost(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-.:[]", r))
 }
 
 // showFrames is the page that lets applications end their logins in this browser, and then goes on to next. Without a script the

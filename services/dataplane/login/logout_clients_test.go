@@ -285,3 +285,14 @@ func TestOrigins(t *testing.T) {
 		}
 	}
 }
+
+// The snapshot refuses such addresses already; the page's policy does not rely on it.
+func TestPolicyInjectionByAHost(t *testing.T) {
+	for host, fits := range map[string]bool{
+		"chat.example": true, "chat.example:8443": true, "[::1]:8443": true, "xn--bcher-kva.example": true, "a;script-src": false, "a,b": false, "a'b": false, "a*b": false,
+	} {
+		if strings.ContainsFunc(host, notInHost) == fits {
+			t.Errorf("%s: %v", host, !fits)
+		}
+	}
+}
