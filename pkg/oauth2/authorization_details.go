@@ -186,14 +186,32 @@ func appendDetail(b []byte, fields []detailValue) []byte {
 }
 
 // Cover says whether what is requested lies inside d, object by object (RFC 9396 sections 6 and 7): it is equal but for lists of strings,
-// which may be shorter. What a missing member means is known to its type alone, so one that was granted must be there.
+// which may be shorter. What a missing member means is known to its type alone, so one that was granted must be there. Each object of d
+// stands for one of those requested: a payment that was allowed once is not two.
 func (d Details) Cover(requested Details) bool {
-	for _, want := range requested {
-		if !slices.ContainsFunc(d, func(have Detail) bool { return have.Type == want.Type && coverFields(have.fields, want.fields) }) {
+	holder := make([]int, len(d)) // the requested object that each of d stands for, counted from 1
+	for i := range requested {
+		if !d.place(requested, i, holder, make([]bool, len(d))) {
 			return false
 		}
 	}
 	return true
+}
+
+// place finds an object of d for a requested one, and another for the one that it stood for before if need be (augmenting paths of a
+// bipartite matching): the order of the objects decides nothing.
+func (d Details) place(requested Details, i int, holder []int, seen []bool) bool {
+	for j := range d {
+		if seen[j] || d[j].Type != requested[i].Type || !coverFields(d[j].fields, requested[i].fields) {
+			continue
+		}
+		seen[j] = true
+		if holder[j] == 0 || d.place(requested, holder[j]-1, holder, seen) {
+			holder[j] = i + 1
+			return true
+		}
+	}
+	return false
 }
 
 func coverFields(have, want []detailValue) bool {

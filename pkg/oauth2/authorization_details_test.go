@@ -117,6 +117,7 @@ func TestNarrowDetails(t *testing.T) {
 		"an account more":           {`[{"type":"accounts","ibans":["B","C"]}]`, false},
 		"without its limit":         {`[{"type":"payment","actions":["status"],"amount":{"currency":"EUR","value":12.50}}]`, false},
 		"a larger sum":              {strings.Replace(payment, "12.50", "99", 1), false},
+		"one payment twice":         {payment[:len(payment)-1] + "," + payment[1:], false},
 		"fewer actions":             {strings.Replace(payment, `"initiate",`, "", 1), true},
 		"not what the schema has":   {`[{"type":"accounts","x":1}]`, false},
 		"something in another type": {strings.Replace(payment, `"type":"payment"`, `"type":"accounts"`, 1), false},
@@ -128,6 +129,14 @@ func TestNarrowDetails(t *testing.T) {
 		if c.text == "" && string(got) != string(granted.JSON()) {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+	// Which of two stands for which is found out, whatever their order.
+	two, first := `[{"type":"accounts","ibans":["A","B"]},{"type":"accounts","ibans":["A"]}]`, `[{"type":"accounts","ibans":["A"]},{"type":"accounts","ibans":["B","A"]}]`
+	if _, err := Narrow([]byte(two), first, types, allowed); err != nil {
+		t.Errorf("both in another order: %v", err)
+	}
+	if _, err := Narrow([]byte(two), `[{"type":"accounts","ibans":["B"]},{"type":"accounts","ibans":["B"]}]`, types, allowed); err == nil {
+		t.Error("one of the two stood for both")
 	}
 	if _, err := Narrow(nil, `[{"type":"accounts"}]`, types, allowed); err == nil {
 		t.Error("details out of nothing")
