@@ -161,6 +161,9 @@ func (t Table) Caddyfile() []byte {
 		reverse_proxy %s {
 			# Caddy itself replaces a stranger's X-Forwarded headers, and lets this one pass.
 			header_up -Forwarded
+			# Whoever could send these could be any client that authenticates by a certificate.
+			header_up -Client-Cert
+			header_up -Client-Cert-Chain
 			lb_try_duration 2s
 		}
 	}
