@@ -360,9 +360,12 @@ func TestClientTakeover(t *testing.T) {
 	evil := with(web, "client_id", victim.text("client_id"), "redirect_uris", []string{"https://evil.example/cb"})
 	path, token := Path+"/"+victim.text("client_id"), victim.text("registration_access_token")
 	admin := r.do("POST", host, Path, "", web).want(201, "").text("registration_access_token")
+	named, err := id.ParseClient(victim.text("client_id"))
+	must(t, err)
+	forged, _ := secret.NewToken(secret.RegistrationToken, named)
 	same := map[string]bool{}
 	for name, a := range map[string]struct{ host, token string }{
-		"another client of the tenant": {host, admin}, "a client of a sibling": {host, r.do("POST", sibling, Path, "", web).text("registration_access_token")},
+		"a token that was made up": {host, forged}, "another client of the tenant": {host, admin}, "a client of a sibling": {host, r.do("POST", sibling, Path, "", web).text("registration_access_token")},
 		"a client of another org": {host, r.do("POST", foreign, Path, "", web).text("registration_access_token")}, "no token": {host, ""}, "its secret": {host, victim.text("client_secret")},
 		"its token at a sibling": {sibling, token}, "its token at another org": {foreign, token}, "an initial access token": {host, r.initial("piedpiper", "hooli", nil)},
 	} {
