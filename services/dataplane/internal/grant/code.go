@@ -115,9 +115,9 @@ func (s *Store) IssueCode(ctx context.Context, tenant id.Tenant, rec CodeRecord,
 	if err := s.ready(); err != nil {
 		return "", err
 	}
-	keys := append(make([]string, 0, 2), key(kindCode, tenant, hash[:]))
+	keys := append(make([]string, 0, 3), key(kindCode, tenant, hash[:]))
 	if rec.RequestURI != "" {
-		keys = append(keys, requestKey(tenant, rec.RequestURI))
+		keys = append(keys, requestKeys(tenant, rec.RequestURI)...)
 	}
 	issued, err := issueScript.Run(ctx, s.rdb, keys, sealed, ttl.Milliseconds()).Bool()
 	if err := s.done(err); err != nil {
@@ -280,7 +280,7 @@ func wellFormed(code string) bool {
 // holder, u end of its lease in milliseconds, x sealed used mark. Each may run twice: a client that got no answer sends it again.
 var (
 	issueScript = redis.NewScript(`
-if KEYS[2] and redis.call('DEL', KEYS[2]) == 0 and redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if KEYS[2] and redis.call('DEL', KEYS[2], KEYS[3]) == 0 and redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'v', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1`)

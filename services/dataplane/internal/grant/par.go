@@ -52,6 +52,9 @@ type PushedRequest struct {
 // MaxRequestBytes bounds what is stored of one request.
 const MaxRequestBytes = 16 << 10
 
+// requestOverhead is what Redis needs for a request beside its text; small ones count by it.
+const requestOverhead = 256
+
 // MaxRequestLifetime bounds the life of a pushed request (FAPI 2.0 Security Profile section 5.3.2.2: less than 600 seconds).
 const MaxRequestLifetime = 599 * time.Second
 
@@ -59,8 +62,11 @@ const MaxRequestLifetime = 599 * time.Second
 // secret and an address an eighth: nobody has logged in yet, so this is what keeps strangers from filling the memory.
 const DefaultRequestQuota = 64 << 20
 
+// A request is two keys: what it asks, which ends when it can no longer be opened, and a few bytes that say that nobody has completed it yet,
+// which HoldRequest keeps for longer. What strangers can make us keep for the length of a login is so small.
 const (
 	kindRequest      = "pr"
+	kindRequestOpen  = "po"
 	kindRequestQuota = "pq"
 	purposeRequest   = "pushed-request"
 )
@@ -92,9 +98,9 @@ func (s *Store) PutRequest(ctx context.Context, tenant id.Tenant, r PushedReques
 	hash := hashOf(requestURI)
 	sealed := s.keyring.Tenant(tenant).Seal(purposeRequest, plain, aad(kindRequest, tenant, hash))
 
-	keys := []string{key(kindRequest, tenant, hash[:]), key(kindRequestQuota, tenant, nil), key(kindRequestQuota, tenant, []byte(r.Client))}
+	keys := []string{key(kindRequest, tenant, hash[:]), key(kindRequestOpen, tenant, hash[:]), key(kindRequestQuota, tenant, nil), key(kindRequestQuota, tenant, []byte(r.Client))}
 	quota := s.requestQuota
-	args := []any{sealed, ttl.Milliseconds(), len(sealed), quota, quota / 2}
+	args := []any{sealed, ttl.Milliseconds(), len(sealed) + requestOverhead, quota, quota / 2}
 	if r.Public {
 		args[4] = quota / 8
 		if r.Source != "" {
@@ -159,13 +165,14 @@ func (s *Store) EndRequest(ctx context.Context, tenant id.Tenant, requestURI str
 	if err := s.ready(); err != nil {
 		return false, err
 	}
-	n, err := s.rdb.Del(ctx, requestKey(tenant, requestURI)).Result()
-	return n == 1, s.done(err)
+	n, err := s.rdb.Del(ctx, requestKeys(tenant, requestURI)...).Result()
+	return n > 0, s.done(err)
 }
 
-func requestKey(tenant id.Tenant, requestURI string) string {
+// requestKeys are the keys of a request, the one that says that it is open last.
+func requestKeys(tenant id.Tenant, requestURI string) []string {
 	hash := hashOf(requestURI)
-	return key(kindRequest, tenant, hash[:])
+	return []string{key(kindRequest, tenant, hash[:]), key(kindRequestOpen, tenant, hash[:])}
 }
 
 // isRequestURI keeps what cannot be a request_uri of ours away from Redis.
@@ -177,13 +184,14 @@ func isRequestURI(text string) bool {
 // putRequestScript counts the bytes first, so that what is refused takes no room. A counter ends with the window that its first
 // request began, so at most twice the quota is ever pending. A script that runs twice, since its answer was lost, counts twice.
 var putRequestScript = redis.NewScript(`
-for i = 2, #KEYS do
+for i = 3, #KEYS do
   local n = redis.call('INCRBY', KEYS[i], ARGV[3])
   if n == tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
-  if n > tonumber(ARGV[i + 2]) then
-    for j = 2, i do redis.call('DECRBY', KEYS[j], ARGV[3]) end
+  if n > tonumber(ARGV[i + 1]) then
+    for j = 3, i do redis.call('DECRBY', KEYS[j], ARGV[3]) end
     return 0
   end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[2], '', 'PX', ARGV[2])
 return 1`)

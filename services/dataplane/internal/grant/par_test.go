@@ -4,6 +4,7 @@ package grant
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -77,7 +78,7 @@ func TestPushedRequestIsUnknown(t *testing.T) {
 func TestPushedRequestCannotBeForged(t *testing.T) {
 	r := newRig(t)
 	uri := r.push(t, pushed(t, "redirect_uri=https%3A%2F%2Fapp.example"))
-	k := requestKey(r.tenant, uri)
+	k := requestKeys(r.tenant, uri)[0]
 	sealed, err := r.raw.Get(t.Context(), k).Bytes()
 	if err != nil {
 		t.Fatal(err)
@@ -95,11 +96,11 @@ func TestPushedRequestCannotBeForged(t *testing.T) {
 		},
 		"moved to another address": func() (id.Tenant, string) {
 			u := RequestURIPrefix + strings.Repeat("B", 43)
-			r.raw.Set(t.Context(), requestKey(r.tenant, u), sealed, time.Minute)
+			r.raw.Set(t.Context(), requestKeys(r.tenant, u)[0], sealed, time.Minute)
 			return r.tenant, u
 		},
 		"moved to another tenant": func() (id.Tenant, string) {
-			r.raw.Set(t.Context(), requestKey(other, uri), sealed, time.Minute)
+			r.raw.Set(t.Context(), requestKeys(other, uri)[0], sealed, time.Minute)
 			return other, uri
 		},
 	} {
@@ -155,6 +156,37 @@ func TestPushedRequestGivesOneCode(t *testing.T) {
 	wg.Wait()
 	if codes.Load() != 1 {
 		t.Errorf("%d codes for one request", codes.Load())
+	}
+}
+
+// Anybody can push large requests for a public client and open each of them, which keeps it for the length of a login: all that stays is
+// the word that nobody has answered it.
+func TestHeldRequestTakesLittleMemory(t *testing.T) {
+	r, ctx := newRig(t), context.Background()
+	rec := record()
+	rec.RequestURI = r.push(t, pushed(t, "a="+strings.Repeat("x", 8000)))
+	if err := r.store.HoldRequest(ctx, r.tenant, rec.RequestURI, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	keys := requestKeys(r.tenant, rec.RequestURI)
+	if life := r.raw.TTL(ctx, keys[0]).Val(); life > 10*time.Minute {
+		t.Errorf("8 KB of a stranger's are kept for %s", life)
+	}
+	if life := r.raw.TTL(ctx, keys[1]).Val(); life < 50*time.Minute || r.raw.StrLen(ctx, keys[1]).Val() > 64 {
+		t.Errorf("%d bytes for %s", r.raw.StrLen(ctx, keys[1]).Val(), life)
+	}
+	r.raw.Del(ctx, keys[0]) // its own time is over, and the person logs in now
+	if _, err := r.store.Request(ctx, r.tenant, rec.RequestURI, time.Now()); !errors.Is(err, ErrRequestUnknown) {
+		t.Errorf("opened after its end: %v", err)
+	}
+	if _, err := r.store.IssueCode(ctx, r.tenant, rec, time.Now(), time.Minute); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.store.IssueCode(ctx, r.tenant, rec, time.Now(), time.Minute); !errors.Is(err, ErrRequestUnknown) {
+		t.Errorf("answered twice: %v", err)
+	}
+	if err := r.store.HoldRequest(ctx, r.tenant, rec.RequestURI, time.Hour); err != nil || r.raw.Exists(ctx, keys...).Val() != 0 {
+		t.Errorf("what is gone came back: %v", err)
 	}
 }
 
