@@ -28,7 +28,7 @@ func TestMisfitsNameWhatAProfileForbids(t *testing.T) {
 		"an HMAC":                     {func(c *Client) { c.AuthMethod, c.AssertionAlg = AuthMethodSecretJWT, "HS256" }, "token_endpoint_auth_method", fapi},
 		"RS256 ID tokens":             {func(c *Client) { c.IDTokenAlg = "RS256" }, "id_token_signed_response_alg", fapi},
 		"RS256 assertions":            {func(c *Client) { c.AssertionAlg = "RS256" }, "token_endpoint_auth_signing_alg", fapi},
-		"RS512 request objects":       {func(c *Client) { c.RequestObjectAlg = "RS512" }, "request_object_signing_alg", fapi},
+		"RS256 request objects":       {func(c *Client) { c.RequestObjectAlg = "RS256" }, "request_object_signing_alg", fapi},
 		"RS256 UserInfo":              {func(c *Client) { c.UserInfoAlg = "RS256" }, "userinfo_signed_response_alg", fapi},
 		"RS256 JARM":                  {func(c *Client) { c.AuthorizationAlg = "RS256" }, "authorization_signed_response_alg", fapi},
 		"RS256 introspection":         {func(c *Client) { c.IntrospectionAlg = "RS256" }, "introspection_signed_response_alg", fapi},

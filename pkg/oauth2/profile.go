@@ -72,7 +72,7 @@ func (p Profile) AllowsAlg(alg string) bool {
 	switch alg {
 	case "PS256", "ES256", "EdDSA":
 		return true
-	case "ES384", "ES512", "PS384", "PS512", "RS256", "RS384", "RS512":
+	case "ES384", "RS256":
 		return p < ProfileFAPI2
 	}
 	return false

@@ -21,7 +21,8 @@ const (
 	maxDefaultMaxAge  = 365 * day
 )
 
-var assertionAlgs = []string{"ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "EdDSA"}
+// assertionAlgs are those that pkg/jose verifies.
+var assertionAlgs = []string{"ES256", "ES384", "PS256", "RS256", "EdDSA"}
 
 // clientProtocol fills in what the client is registered for beyond the basics. It refuses what is malformed. What a profile forbids
 // is not refused here, or a stricter policy would stop a tenant whose clients are not all ready for it: the services refuse such a

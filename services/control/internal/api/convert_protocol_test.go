@@ -65,7 +65,7 @@ var protocolFields = map[string]struct {
 	"dpop_bound_access_tokens":                       {`true`, "", func(c *oauth2.Client) any { return c.DPoPBoundTokens }, true},
 	"require_pushed_authorization_requests":          {`true`, "", func(c *oauth2.Client) any { return c.RequirePAR }, true},
 	"require_signed_request_object":                  {`true`, "", func(c *oauth2.Client) any { return c.RequireSignedRequest }, true},
-	"request_object_signing_alg":                     {`"PS384"`, "", func(c *oauth2.Client) any { return c.RequestObjectAlg }, "PS384"},
+	"request_object_signing_alg":                     {`"ES384"`, "", func(c *oauth2.Client) any { return c.RequestObjectAlg }, "ES384"},
 	"request_uris":                                   {`["https://a.example/r"]`, "", func(c *oauth2.Client) any { return c.RequestURIs }, []string{"https://a.example/r"}},
 	"pairwise":                                       {`true`, "", func(c *oauth2.Client) any { return fmt.Sprint(c.Pairwise, " ", c.Sector) }, "true app.example"},
 	"sector_identifier_uri":                          {`"https://sector.example/u"`, `"protocol.pairwise":true`, func(c *oauth2.Client) any { return c.SectorIdentifierURI + " " + c.Sector }, "https://sector.example/u sector.example"},
@@ -93,12 +93,12 @@ var protocolFields = map[string]struct {
 	"impersonation":                                  {`true`, "", func(c *oauth2.Client) any { return c.Impersonation }, true},
 	"jwks":                                           {someKeys, `"tokenEndpointAuthMethod":"private_key_jwt"`, func(c *oauth2.Client) any { return sorted(c.JWKS) }, sorted([]byte(someKeys))},
 	"trusted_issuers": {
-		`[{"issuer":"https://i.example","jwks":` + someKeys + `,"algorithms":["PS512"]}]`, "",
+		`[{"issuer":"https://i.example","jwks":` + someKeys + `,"algorithms":["PS256"]}]`, "",
 		func(c *oauth2.Client) any {
 			x := c.TrustedIssuers[0]
 			return fmt.Sprint(x.Issuer, sorted(x.JWKS), x.Algorithms)
 		},
-		fmt.Sprint("https://i.example", sorted([]byte(someKeys)), []string{"PS512"}),
+		fmt.Sprint("https://i.example", sorted([]byte(someKeys)), []string{"PS256"}),
 	},
 }
 

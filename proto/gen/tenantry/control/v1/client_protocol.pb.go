@@ -514,14 +514,14 @@ var File_tenantry_control_v1_client_protocol_proto protoreflect.FileDescriptor
 
 const file_tenantry_control_v1_client_protocol_proto_rawDesc = "" +
 	"\n" +
-	")tenantry/control/v1/client_protocol.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xe6\x1d\n" +
+	")tenantry/control/v1/client_protocol.proto\x12\x13tenantry.control.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1ftenantry/control/v1/rules.proto\"\xfc\x1c\n" +
 	"\x0eClientProtocol\x12\x88\x01\n" +
 	"\x0eresponse_types\x18\x01 \x03(\tBa\xe0A\x01\xbaH[\x92\x01X\x10\x06\x18\x01\"RrPR\x04codeR\bid_tokenR\x0eid_token tokenR\rcode id_tokenR\n" +
 	"code tokenR\x13code id_token tokenR\rresponseTypes\x12t\n" +
 	"\x04jwks\x18\x02 \x01(\v2\x17.google.protobuf.StructBG\xe0A\x01\xbaHA\xba\x01>\n" +
 	"\x11struct.max_fields\x12\x16Set at most 16 members\x1a\x11this.size() <= 16R\x04jwks\x12,\n" +
-	"\bjwks_uri\x18\x03 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\ajwksUri\x12\xac\x01\n" +
-	"\x1ftoken_endpoint_auth_signing_alg\x18\x04 \x01(\tBf\xe0A\x01\xbaH`\xd8\x01\x01r[R\x05HS256R\x05HS384R\x05HS512R\x05ES256R\x05ES384R\x05ES512R\x05PS256R\x05PS384R\x05PS512R\x05RS256R\x05RS384R\x05RS512R\x05EdDSAR\x1btokenEndpointAuthSigningAlg\x12M\n" +
+	"\bjwks_uri\x18\x03 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\ajwksUri\x12\x89\x01\n" +
+	"\x1ftoken_endpoint_auth_signing_alg\x18\x04 \x01(\tBC\xe0A\x01\xbaH=\xd8\x01\x01r8R\x05HS256R\x05HS384R\x05HS512R\x05ES256R\x05ES384R\x05PS256R\x05RS256R\x05EdDSAR\x1btokenEndpointAuthSigningAlg\x12M\n" +
 	"\x1atls_client_auth_subject_dn\x18\x05 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\x80\bR\x16tlsClientAuthSubjectDn\x12G\n" +
 	"\x17tls_client_auth_san_dns\x18\x06 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\x80\bR\x13tlsClientAuthSanDns\x12G\n" +
 	"\x17tls_client_auth_san_uri\x18\a \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\x80\bR\x13tlsClientAuthSanUri\x12E\n" +
@@ -531,8 +531,8 @@ const file_tenantry_control_v1_client_protocol_proto_rawDesc = "" +
 	" \x01(\bB\x03\xe0A\x01R%tlsClientCertificateBoundAccessTokens\x12<\n" +
 	"\x18dpop_bound_access_tokens\x18\v \x01(\bB\x03\xe0A\x01R\x15dpopBoundAccessTokens\x12V\n" +
 	"%require_pushed_authorization_requests\x18\f \x01(\bB\x03\xe0A\x01R\"requirePushedAuthorizationRequests\x12F\n" +
-	"\x1drequire_signed_request_object\x18\r \x01(\bB\x03\xe0A\x01R\x1arequireSignedRequestObject\x12\x8e\x01\n" +
-	"\x1arequest_object_signing_alg\x18\x0e \x01(\tBQ\xe0A\x01\xbaHK\xd8\x01\x01rFR\x05ES256R\x05ES384R\x05ES512R\x05PS256R\x05PS384R\x05PS512R\x05RS256R\x05RS384R\x05RS512R\x05EdDSAR\x17requestObjectSigningAlg\x12?\n" +
+	"\x1drequire_signed_request_object\x18\r \x01(\bB\x03\xe0A\x01R\x1arequireSignedRequestObject\x12k\n" +
+	"\x1arequest_object_signing_alg\x18\x0e \x01(\tB.\xe0A\x01\xbaH(\xd8\x01\x01r#R\x05ES256R\x05ES384R\x05PS256R\x05RS256R\x05EdDSAR\x17requestObjectSigningAlg\x12?\n" +
 	"\frequest_uris\x18\x0f \x03(\tB\x1c\xe0A\x01\xbaH\x16\x92\x01\x13\x10\x14\x18\x01\"\rr\v\x80ǋ\x92\x02\x01\x10\x01\x18\xd0\x0fR\vrequestUris\x12\x1f\n" +
 	"\bpairwise\x18\x10 \x01(\bB\x03\xe0A\x01R\bpairwise\x12\x1b\n" +
 	"\x06sector\x18\x11 \x01(\tB\x03\xe0A\x03R\x06sector\x12E\n" +
@@ -554,22 +554,22 @@ const file_tenantry_control_v1_client_protocol_proto_rawDesc = "" +
 	"\x1bauthorization_details_types\x18! \x03(\tB\x1c\xe0A\x01\xbaH\x16\x92\x01\x13\x102\x18\x01\"\rr\v\x80ǋ\x92\x02\x01\x10\x01\x18\xd0\x0fR\x19authorizationDetailsTypes\x12o\n" +
 	"\x10security_profile\x18\" \x01(\tBD\xe0A\x01\xbaH>\xd8\x01\x01r9R\bBASELINER\tOAUTH_2_1R\bFAPI_2_0R\x18FAPI_2_0_MESSAGE_SIGNINGR\x0fsecurityProfile\x12^\n" +
 	"\x1fbackchannel_token_delivery_mode\x18# \x01(\tB\x17\xe0A\x01\xbaH\x11\xd8\x01\x01r\fR\x04pollR\x04pingR\x1cbackchannelTokenDeliveryMode\x12j\n" +
-	"(backchannel_client_notification_endpoint\x18$ \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR%backchannelClientNotificationEndpoint\x12\xb5\x01\n" +
-	".backchannel_authentication_request_signing_alg\x18% \x01(\tBQ\xe0A\x01\xbaHK\xd8\x01\x01rFR\x05ES256R\x05ES384R\x05ES512R\x05PS256R\x05PS384R\x05PS512R\x05RS256R\x05RS384R\x05RS512R\x05EdDSAR*backchannelAuthenticationRequestSigningAlg\x120\n" +
+	"(backchannel_client_notification_endpoint\x18$ \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR%backchannelClientNotificationEndpoint\x12\x92\x01\n" +
+	".backchannel_authentication_request_signing_alg\x18% \x01(\tB.\xe0A\x01\xbaH(\xd8\x01\x01r#R\x05ES256R\x05ES384R\x05PS256R\x05RS256R\x05EdDSAR*backchannelAuthenticationRequestSigningAlg\x120\n" +
 	"\n" +
 	"client_uri\x18& \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\tclientUri\x125\n" +
 	"\x14opaque_access_tokens\x18' \x01(\bB\x03\xe0A\x01R\x12opaqueAccessTokens\x12)\n" +
 	"\rimpersonation\x18( \x01(\bB\x03\xe0A\x01R\rimpersonation\x12X\n" +
 	"\x0ftrusted_issuers\x18) \x03(\v2\".tenantry.control.v1.TrustedIssuerB\v\xe0A\x01\xbaH\x05\x92\x01\x02\x10\n" +
-	"R\x0etrustedIssuers\"\xda\x02\n" +
+	"R\x0etrustedIssuers\"\xb7\x02\n" +
 	"\rTrustedIssuer\x12,\n" +
 	"\x06issuer\x18\x01 \x01(\tB\x14\xe0A\x02\xbaH\x0e\xc8\x01\x01r\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\x06issuer\x12t\n" +
 	"\x04jwks\x18\x02 \x01(\v2\x17.google.protobuf.StructBG\xe0A\x01\xbaHA\xba\x01>\n" +
 	"\x11struct.max_fields\x12\x16Set at most 16 members\x1a\x11this.size() <= 16R\x04jwks\x12,\n" +
-	"\bjwks_uri\x18\x03 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\ajwksUri\x12w\n" +
+	"\bjwks_uri\x18\x03 \x01(\tB\x11\xe0A\x01\xbaH\vr\t\x80ǋ\x92\x02\x01\x18\xd0\x0fR\ajwksUri\x12T\n" +
 	"\n" +
-	"algorithms\x18\x04 \x03(\tBW\xe0A\x01\xbaHQ\x92\x01N\x10\n" +
-	"\x18\x01\"HrFR\x05ES256R\x05ES384R\x05ES512R\x05PS256R\x05PS384R\x05PS512R\x05RS256R\x05RS384R\x05RS512R\x05EdDSAR\n" +
+	"algorithms\x18\x04 \x03(\tB4\xe0A\x01\xbaH.\x92\x01+\x10\n" +
+	"\x18\x01\"%r#R\x05ES256R\x05ES384R\x05PS256R\x05RS256R\x05EdDSAR\n" +
 	"algorithmsB\xe2\x01\n" +
 	"\x17com.tenantry.control.v1B\x13ClientProtocolProtoP\x01ZDgithub.com/tenantry/tenantry/proto/gen/tenantry/control/v1;controlv1\xa2\x02\x03TCX\xaa\x02\x13Tenantry.Control.V1\xca\x02\x13Tenantry\\Control\\V1\xe2\x02\x1fTenantry\\Control\\V1\\GPBMetadata\xea\x02\x15Tenantry::Control::V1b\x06proto3"
 
