@@ -94,6 +94,11 @@ func (s *Service) redeemTokenExchange(ctx context.Context, x *exchange, out *red
 		if want := c.DefaultACRValues; len(want) > 0 && !slices.Contains(want, about.ACR) {
 			return oauth2.InvalidGrant("that tenant asks for a login with acr " + want[0])
 		}
+		if !c.FirstParty { // what the user allowed it at one tenant is no word about another
+			if err := s.consented(ctx, t, c, about.user, scopes); err != nil {
+				return err
+			}
+		}
 		out.at, out.as = t, c
 	}
 	out.issuedTokenType = oauth2.TokenTypeURNAccessToken

@@ -177,3 +177,25 @@ func TestSwitchedTokenEndsWithItsOrigin(t *testing.T) {
 		t.Error("active though its origin is gone")
 	}
 }
+
+// Somebody else's application that a user allowed things at one tenant is not let into their other tenants by that.
+func TestAttackSwitchWithoutConsent(t *testing.T) {
+	b := newBazaar(t)
+	for _, c := range b.org.Clients {
+		c.FirstParty = false
+	}
+	north := b.tenant("north", b.org, func(*snapshotv1.TenantSnapshot) {})
+	b.join(north)
+	ask := func() *answer { return b.swap(b.portal, b.subject(b.portal), "tenant", north.ID.String()) }
+	ask().is(t, 400, "invalid_grant")
+	c, _ := north.Client(b.portal.id)
+	by := identity.Op{Now: b.clock(), Actor: b.east.user.ID.String()}
+	if _, err := b.identity.GrantConsent(t.Context(), ref(north.Tenant), by, b.east.user.ID, c.UID, []string{"openid"}); err != nil {
+		t.Fatal(err)
+	}
+	ask().is(t, 400, "invalid_grant")
+	if _, err := b.identity.GrantConsent(t.Context(), ref(north.Tenant), by, b.east.user.ID, c.UID, []string{"openid", "files:read", "files:write"}); err != nil {
+		t.Fatal(err)
+	}
+	b.good(ask(), north)
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/jose"
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/oidc"
+	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/dataplane/internal/clientkeys"
 	"github.com/tenantry/tenantry/services/dataplane/internal/grant"
 	"github.com/tenantry/tenantry/services/dataplane/internal/subject"
@@ -148,7 +149,7 @@ func (s *Service) assertedUser(ctx context.Context, x *exchange, a oauth2.GrantA
 	}
 	scopes = scopes.Without(oidc.ScopeOfflineAccess)
 	if !x.client.FirstParty {
-		if err := s.consented(ctx, x, user, scopes); err != nil {
+		if err := s.consented(ctx, x.q.Tenant, x.client, user, scopes); err != nil {
 			return err
 		}
 	}
@@ -166,11 +167,11 @@ func (s *Service) assertedUser(ctx context.Context, x *exchange, a oauth2.GrantA
 	return nil
 }
 
-// consented refuses scopes that the user has not allowed the client.
-func (s *Service) consented(ctx context.Context, x *exchange, user id.User, scopes oauth2.Scopes) error {
+// consented refuses scopes that the user has not allowed the client at a tenant.
+func (s *Service) consented(ctx context.Context, t *snapshot.Tenant, c *oauth2.Client, user id.User, scopes oauth2.Scopes) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	given, err := s.identity.Consent(ctx, ref(x.q.Tenant), user, x.client.UID)
+	given, err := s.identity.Consent(ctx, ref(t), user, c.UID)
 	if err != nil && !errors.Is(err, identity.ErrNotFound) {
 		return storeError(err, errAssertion)
 	}
