@@ -199,3 +199,34 @@ func TestAttackSwitchWithoutConsent(t *testing.T) {
 	}
 	b.good(ask(), north)
 }
+
+// Anybody may register an application where the tenant lets them. That makes nobody a resource server.
+func TestAttackIntrospectionByAStranger(t *testing.T) {
+	k := newKiosk(t)
+	var stranger, partner, machine app
+	k.change(func(core *snapshotv1.TenantSnapshot) {
+		add := func(a *app, edit func(*snapshotv1.Client)) {
+			doc, text := k.world.Client(func(c *snapshotv1.Client) {
+				c.FirstParty, c.GrantTypes = false, []string{"authorization_code", "client_credentials"}
+				edit(c)
+			})
+			*a = app{dptest.ClientID(doc), text}
+			core.Clients = append(core.Clients, doc)
+		}
+		add(&stranger, func(*snapshotv1.Client) {})
+		add(&partner, func(c *snapshotv1.Client) { c.Audiences = []string{k.DefaultAudience} })
+		add(&machine, func(c *snapshotv1.Client) {
+			c.Kind, c.GrantTypes, c.RedirectUris = snapshotv1.ClientKind_CLIENT_KIND_SERVICE, []string{"client_credentials"}, nil
+		})
+	})
+	found := k.token(k.site, k.web, "grant_type", "client_credentials").str("access_token")
+	if k.active(k.site, stranger, found) {
+		t.Error("a stranger learns that the token is good")
+	}
+	if !k.active(k.site, partner, found) || !k.active(k.site, machine, found) {
+		t.Error("a resource server does not")
+	}
+	if own := k.token(k.site, stranger, "grant_type", "client_credentials").str("access_token"); !k.active(k.site, stranger, own) {
+		t.Error("its own token")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tenantry/tenantry/pkg/id"
@@ -19,9 +20,9 @@ import (
 
 var inactive = []byte(oidc.Inactive)
 
-// introspect says whether a token is alive (RFC 7662). Confidential clients of the tenant may ask about any of its access tokens,
-// since resource servers are such clients, and about their own refresh tokens. Everything else, another tenant's token above all, is
-// inactive and nothing more.
+// introspect says whether a token is alive (RFC 7662). The company's own confidential clients of the tenant, and services, may ask about
+// any of its access tokens, since resource servers are such clients; everybody about their own tokens. Everything else, another tenant's
+// token above all, is inactive and nothing more.
 func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Request) error {
 	params, err := web.ReadForm(w, r)
 	if err != nil {
@@ -43,7 +44,7 @@ func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Requ
 		return s.introspectRefresh(w, r, q, client, grantID, generation)
 	}
 	token, err := s.access(q.Tenant, text, q.Start)
-	if err != nil {
+	if err != nil || !mayAsk(client, &token.claims) {
 		return s.writeIntrospection(w, r, q, client, inactive) // section 2.2: an answer, not an error
 	}
 	revoked, err := s.revoked(r.Context(), q, &token.claims)
@@ -61,6 +62,13 @@ func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Requ
 	body := oidc.AppendIntrospection((*buf)[:0], token.payload, &token.claims)
 	*buf = body[:0]
 	return s.writeIntrospection(w, r, q, client, body)
+}
+
+// mayAsk says whether a client may learn about an access token. An application of somebody else that people log in to, which may have
+// registered itself, may not ask about tokens that are neither its own nor for its own API: it would learn which of those that it has come
+// by are worth having, and what is inside opaque ones (RFC 7662 section 4).
+func mayAsk(c *oauth2.Client, t *oidc.AccessTokenClaims) bool {
+	return c.FirstParty || c.Kind == oauth2.KindService || t.ClientID == c.ID || slices.Contains(c.Audiences, t.Audience)
 }
 
 // refreshInfo is the answer for a live refresh token (section 2.2).
