@@ -17,7 +17,7 @@ var standardsAnswers = []struct {
 	section string
 	answers []string
 }{
-	{"Before you begin", []string{"tenant standards with the client cli_"}},
+	{"Before you begin", []string{"tenant standards with the client cli_", "and the user uid_"}},
 	{"Discovery", []string{
 		`{"issuer":"http://standards.localhost:8080"`, `"pushed_authorization_request_endpoint":"http://standards.localhost:8080/oauth2/par"`,
 		"\n" + `"grant_types_supported":["authorization_code"`, "\n" + `"alg":"ES256"`,
@@ -26,11 +26,15 @@ var standardsAnswers = []struct {
 	{"Introspection and revocation", []string{
 		`"active":true`, `"aud":"https://reports.example"`, "\neyJ", "\n" + `{"active":false}`,
 	}},
-	{"Authorization requests, pushed", []string{
-		`"request_uri":"urn:ietf:params:oauth:request_uri:`, "http://shop.localhost:3000/callback?error=login_required", "state=af0ifjsldkj",
-		"iss=http%3A%2F%2Fstandards.localhost%3A8080",
+	{"A person logs in", []string{
+		"http://shop.localhost:3000/callback?code=", "&state=af0ifjsldkj&iss=http%3A%2F%2Fstandards.localhost%3A8080", `"id_token":"eyJ`,
+		`"refresh_token":"`, `"email":"dinesh@standards.example"`,
 	}},
-	{"Devices without a browser", []string{`"verification_uri_complete":"http://standards.localhost:8080/oauth2/device?`, `"error":"authorization_pending"`}},
+	{"Authorization requests, pushed", []string{
+		`"request_uri":"urn:ietf:params:oauth:request_uri:`, `"authorization_details":[{"type":"payment"`,
+		"  Pay an invoice", "Amount   45     To   Raviga", `"amount":45`,
+	}},
+	{"Devices without a browser", []string{`"verification_uri_complete":"http://standards.localhost:8080/oauth2/device?`, `{"access_token":"eyJ`, `"id_token":"eyJ`}},
 	{"What needs a signature", nil}, // the client that the next block uses
 	{"What needs a signature", []string{
 		`"token_type":"Bearer"`, `"token_type":"DPoP"`, `"cnf":{"jkt":"`, `pushed: {"request_uri":"urn:`,
@@ -42,7 +46,7 @@ var standardsAnswers = []struct {
 	{"People who are asked on another device", []string{`"auth_req_id":"`, `"error":"authorization_pending"`}},
 	{"Clients that register themselves", []string{`"registration_access_token":"tnr_`, "\n" + `"client_name":"Fridge"`, "deleted: 204"}},
 	{"An address as client_id", []string{`"client_id_metadata_document_supported":true`, "no document there: 400"}},
-	{"Logout", []string{"http://shop.localhost:3000/?state=xyz"}},
+	{"Logout", []string{"http://shop.localhost:3000/?state=xyz", `"error":"invalid_token"`}},
 	{"Your API checks tokens", []string{"--- PASS: ExampleHostPattern"}},
 	{"FAPI 2.0 by one field", []string{
 		`"token_type":"Bearer"`, "this client will be refused", `{"error":"unauthorized_client"`, `"token_type":"DPoP"`,
