@@ -5,6 +5,7 @@ package snapshot
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func TestWaitEverywhereWaitsForEveryLiveReplica(t *testing.T) {
 			case <-stop:
 				return
 			case <-time.After(50 * time.Millisecond):
-				body := strings.ReplaceAll(laggingReport, "COUNT", time.Now().Format("150405000"))
+				body := strings.ReplaceAll(laggingReport, "COUNT", strconv.FormatInt(time.Now().UnixMilli(), 10))
 				w.rdb.HSet(context.Background(), fleetKey, "lagging", body)
 			}
 		}
