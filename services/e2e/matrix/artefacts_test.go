@@ -40,6 +40,7 @@ type probe struct {
 	method, path string
 	address      string
 	ownSession   bool
+	formCookie   string
 	at           *tenantUnderAttack
 }
 
@@ -158,6 +159,8 @@ func arm(t *testing.T, rig *e2etest.Rig, tn *e2etest.Tenant, key *e2etest.Key) *
 		"client_id": {web.ID}, "response_type": {"code"}, "redirect_uri": {e2etest.RedirectURI}, "scope": {"openid"}, "code_challenge": {e2etest.Hash("v")}, "code_challenge_method": {"S256"},
 	})
 	waiting := post("/oauth2/bc-authorize", bank, url.Values{"scope": {"openid"}, "login_hint": {a.who.Email}})
+	asked := browser.Get(tn.Issuer + "/oauth2/backchannel").Form("request")
+	askedCookie := cookieValue(t, browser.Cookies(tn.Issuer), "tnt_form")
 	initial := rig.Mint(t, rig.PlatformKey, tn.Name, map[string]any{"displayName": "initial access token", "permissions": []string{"clients.register"}})
 	registered := register(t, tn, initial)
 	a.registered = e2etest.Str(registered, "client_id")
@@ -195,6 +198,13 @@ func arm(t *testing.T, rig *e2etest.Rig, tn *e2etest.Tenant, key *e2etest.Key) *
 		}}}},
 		{name: "request_uri", value: e2etest.Str(pushed, "request_uri"), slots: []slot{param("request_uri")}},
 		{name: "auth_req_id", value: e2etest.Str(waiting, "auth_req_id"), slots: []slot{granted("auth_req_id", grantCIBA, "bank"), param("token")}},
+		{name: "form token of a waiting request", value: asked.Values.Get("t"), slots: []slot{{name: "field with its cookie and a session", put: func(p *probe, v string) {
+			p.withSession()
+			p.formCookie = askedCookie
+			p.form.Set("t", v)
+			p.form.Set("request", asked.Values.Get("request"))
+			p.form.Set("answer", "deny")
+		}}}},
 		{name: "client credential", value: basic(web), slots: []slot{{name: "Basic", put: func(p *probe, v string) { p.header.Set("Authorization", v) }}, {name: "fields", put: func(p *probe, v string) {
 			raw, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(v, "Basic ")) // ours or a lookalike
 			id, secret, _ := strings.Cut(string(raw), ":")

@@ -100,6 +100,9 @@ func ask(t *testing.T, issuer string, e e2etest.Endpoint, s slot, value string, 
 	s.put(p, value)
 	if p.ownSession {
 		p.header.Set("Cookie", "tnt_sid="+at.session)
+		if p.formCookie != "" {
+			p.header.Set("Cookie", "tnt_sid="+at.session+"; tnt_form="+p.formCookie)
+		}
 	}
 	return p.send(t, issuer)
 }
