@@ -157,10 +157,11 @@ func (s *Service) startFamily(ctx context.Context, x *exchange, rec *grant.CodeR
 	return nil
 }
 
-// useCode makes the code used. After ErrCodeLost another exchange has, or will have, delivered: this one must not.
+// useCode makes the code used. After ErrCodeLost another exchange has, or will have, delivered: this one must not. After ErrCodeUnknown the
+// user has logged out or was suspended since the code was issued.
 func (s *Service) useCode(ctx context.Context, out *redeemed) error {
 	err := out.taken.Use(ctx, out.until)
-	if errors.Is(err, grant.ErrCodeLost) {
+	if errors.Is(err, grant.ErrCodeLost) || errors.Is(err, grant.ErrCodeUnknown) {
 		return errCode.WithCause(err)
 	}
 	return grantsError(err)

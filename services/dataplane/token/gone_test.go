@@ -230,3 +230,30 @@ func TestAttackIntrospectionByAStranger(t *testing.T) {
 		t.Error("its own token")
 	}
 }
+
+// A code is in its client's hands when the user logs out, and the client gets no refresh token with which that would be noticed.
+func TestCodeAfterTheUsersLogout(t *testing.T) {
+	k := newKiosk(t)
+	session := k.login(k.site)
+	code := k.code(k.site, k.web, func(rec *grant.CodeRecord) { rec.Session, rec.Scopes = session, []string{"openid"} })
+	if err := k.redis.Set(t.Context(), "rv:{"+k.ID.String()+"}:"+session.String(), "1", time.Hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	k.exchange(k.site, k.web, code).is(t, 400, "invalid_grant")
+	k.issue(k.site, k.web, func(rec *grant.CodeRecord) { rec.Session, rec.Scopes = k.login(k.site), []string{"openid"} }).is(t, 200, "")
+}
+
+// A tenant takes on FAPI 2.0. Tokens that no key is needed for are from before and open nothing any more.
+func TestAttackUnboundTokenAfterTheSwitchToFAPI(t *testing.T) {
+	k := newKiosk(t)
+	old := k.issue(k.site, k.web, func(rec *grant.CodeRecord) { rec.Scopes = []string{"openid"} }).str("access_token")
+	if info := k.get(k.host, "/oauth2/userinfo", bearer(old)...); info.StatusCode != 200 {
+		t.Fatal(info.raw)
+	}
+	k.change(func(core *snapshotv1.TenantSnapshot) {
+		core.Overrides = &snapshotv1.Policy{Oauth: &snapshotv1.OAuthPolicy{SecurityProfile: proto.String("FAPI_2_0")}}
+	})
+	if info := k.get(k.host, "/oauth2/userinfo", bearer(old)...); info.StatusCode != 401 {
+		t.Errorf("%d %s", info.StatusCode, info.raw)
+	}
+}

@@ -161,11 +161,14 @@ func (s *Service) checkBinding(w http.ResponseWriter, r *http.Request, q *web.Re
 		// A bound token as a bearer token is what a thief has; a bearer token with a proof would let a client believe that it was bound.
 		return oauth2.ResourceError(oauth2.InvalidToken("the access token is not of this scheme"), bound)
 	}
+	profile := q.Tenant.Policy.Profile
+	if client, ok := q.Tenant.Client(c.ClientID); ok {
+		profile = client.Profile
+	}
+	if profile.RequiresSenderConstraint() && b.IsZero() {
+		return oauth2.ResourceError(oauth2.InvalidToken("the security profile has no tokens without a key: this one is from before"), false)
+	}
 	if bound {
-		profile := q.Tenant.Policy.Profile
-		if client, ok := q.Tenant.Client(c.ClientID); ok {
-			profile = client.Profile
-		}
 		jkt, err := s.proof(w, r, q, profile, text)
 		switch {
 		case err != nil:

@@ -222,7 +222,9 @@ func (s *Store) used(tenant id.Tenant, hash [32]byte, sealed string) error {
 }
 
 // Use makes the code used. It is the last step before the tokens are delivered: until is when the last of them expires, and for
-// that long a second use is recognised. After an error nothing may be delivered; ErrCodeLost means that somebody else may have.
+// that long a second use is recognised. After an error nothing may be delivered; ErrCodeLost means that somebody else may have, and
+// ErrCodeUnknown that the session or the grant was revoked since the code was issued. That is looked at in the same step, so it costs
+// nothing; marks that Redis has lost are gone together with the code.
 func (t *Taken) Use(ctx context.Context, until time.Time) error {
 	plain, err := json.Marshal(usedRecord{Grant: t.Record.Grant, Until: until})
 	if err != nil {
@@ -233,14 +235,21 @@ func (t *Taken) Use(ctx context.Context, until time.Time) error {
 	if err := t.s.ready(); err != nil {
 		return err
 	}
-	ok, err := useScript.Run(ctx, t.s.rdb, t.keys(), t.nonce, sealed, ttl.Milliseconds()).Bool()
+	keys := append(t.keys(), markKey(t.tenant, t.Record.Grant.String()))
+	if !t.Record.Session.IsZero() {
+		keys = append(keys, markKey(t.tenant, t.Record.Session.String()))
+	}
+	done, err := useScript.Run(ctx, t.s.rdb, keys, t.nonce, sealed, ttl.Milliseconds()).Int()
 	if err := t.s.done(err); err != nil {
 		return err
 	}
-	if !ok {
-		return ErrCodeLost
+	switch done {
+	case 1:
+		return nil
+	case 2:
+		return ErrCodeUnknown
 	}
-	return nil
+	return ErrCodeLost
 }
 
 // Release gives the code back, so that the same exchange can be tried again, also after a Use whose answer was lost: nothing was
@@ -300,6 +309,9 @@ return {'taken', f[1]}`)
 local f = redis.call('HMGET', KEYS[1], 'n', 'x')
 if f[1] and f[1] ~= ARGV[1] then return 0 end
 if not f[1] and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+for i = 2, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return 2 end
+end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'n', ARGV[1], 'x', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
