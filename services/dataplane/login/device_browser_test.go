@@ -63,7 +63,7 @@ func TestDeviceAndRequestsInARealBrowser(t *testing.T) {
 	s.request(hooli, bank, "")
 	s.open(hooli.base+pathBackchannel+"?lang=en", ".asked")
 	shapes("requests", ".asked", func() { s.open(hooli.base+pathBackchannel, ".asked") })
-	s.click("button[value=allow]", ".notice")
+	s.click("button[value=allow]", ".notice[role=status]")
 	s.shot("requests-one-left")
 	if a, err := s.grants.PollBackchannel(context.Background(), hooli.ID, first, bank, s.clock()); err != nil || a.Record.User != hooli.gavin.ID {
 		t.Errorf("after the yes: %v", err)
