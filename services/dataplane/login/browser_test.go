@@ -176,8 +176,13 @@ func (s *stage) enter(values ...string) {
 	}
 }
 
+// click presses what leads to another page and waits for something on that: this one may have the like.
 func (s *stage) click(sel, until string) {
 	s.t.Helper()
+	if until != "" {
+		s.script("document.documentElement.dataset.left='yes'")
+		until = "html:not([data-left]) " + until
+	}
 	step(s, chromedp.Click(chromedp.CSS(sel)))
 	if until != "" {
 		s.wait(until)
