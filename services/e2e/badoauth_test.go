@@ -216,8 +216,9 @@ func TestBadAuthorizationRequestsOfAProvenClientGoBackToIt(t *testing.T) {
 		"claims that are no JSON":       {rp, url.Values{"claims": {"{"}}, "invalid_request"},
 		"a scope with a quote":          {rp, url.Values{"scope": {`openid "`}}, "invalid_scope"},
 		"an id_token_hint of rubbish":   {rp, url.Values{"id_token_hint": {"rubbish"}}, "invalid_request"},
-		"a request object":              {rp, url.Values{"request": {"e30.e30."}}, "request_not_supported"},
-		"a request_uri":                 {rp, url.Values{"request_uri": {"https://app.example/r"}}, "request_uri_not_supported"},
+		"a request object of nobody":    {rp, url.Values{"request": {"e30.e30."}}, "invalid_request_object"},
+		"one without a signature":       {rp, url.Values{"request": {"eyJhbGciOiJub25lIn0.e30."}}, "request_not_supported"},
+		"a request_uri of somewhere":    {rp, url.Values{"request_uri": {"https://app.example/r"}}, "invalid_request_uri"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := e2etest.NewBrowser(t)
