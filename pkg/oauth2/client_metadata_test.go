@@ -40,7 +40,8 @@ func TestClientMetadataThatIsRefused(t *testing.T) {
 		"{\"client_name\":\"\xff\"}": CodeInvalidClientMetadata, `{"client_name":1}`: CodeInvalidClientMetadata, `{"client_name":"a\u0000"}`: CodeInvalidClientMetadata,
 		`{"redirect_uris":[1]}`: CodeInvalidRedirectURI, `{"redirect_uris":[null]}`: CodeInvalidRedirectURI, `{"jwks":[]}`: CodeInvalidClientMetadata,
 		`{"default_max_age":-1}`: CodeInvalidClientMetadata, `{"default_max_age":1.5}`: CodeInvalidClientMetadata, `{"require_auth_time":"true"}`: CodeInvalidClientMetadata,
-		`{"client_name":"` + strings.Repeat("x", 2049) + `"}`:                              CodeInvalidClientMetadata,
+		`{"client_name":"` + strings.Repeat("x", 2049) + `"}`: CodeInvalidClientMetadata, `{"response_types":["code"]}`: CodeInvalidRedirectURI,
+
 		`{"redirect_uris":["https://a.example/"],"request_object_encryption_alg":"A"}`:     CodeInvalidClientMetadata,
 		`{"redirect_uris":["https://a.example/"],"initiate_login_uri":"http://a.example"}`: CodeInvalidClientMetadata,
 		`{"redirect_uris":["https://a.example/"],"logo_uri":"https://u:p@a.example/"}`:     CodeInvalidClientMetadata,
@@ -48,7 +49,7 @@ func TestClientMetadataThatIsRefused(t *testing.T) {
 		`{"redirect_uris":["https://a.example/"],"subject_type":"secret"}`:                 CodeInvalidClientMetadata,
 		`{"redirect_uris":["https://a.example/"],"application_type":"desktop"}`:            CodeInvalidClientMetadata,
 		`{"redirect_uris":["https://a.example/"],"id_token_signed_response_alg":"none"}`:   CodeInvalidClientMetadata,
-		`{"response_types":["code"]}`: CodeInvalidRedirectURI,
+
 		`{"redirect_uris":["https://a.example/"],"jwks":{"keys":[]},"jwks_uri":"https://a.example"}`: CodeInvalidClientMetadata,
 	} {
 		m, err := ParseClientMetadata([]byte(doc))
