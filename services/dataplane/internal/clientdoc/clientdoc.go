@@ -10,8 +10,8 @@
 // scopes about its users alone.
 //
 // One request waits while its document is fetched, for as long as outbound allows; requests for other clients do not. What was fetched is
-// kept as long as its host says, within bounds, and longer while the host is away; what is no document is remembered for a moment, so that
-// a stranger who makes up addresses costs little.
+// kept as long as its host says, within bounds, and longer while the host is away; what is no document is remembered for a moment, and
+// fetches have a budget (budget.go), so that a stranger who makes up addresses costs little and keeps nobody from a document that was valid before.
 package clientdoc
 
 import (
@@ -34,7 +34,7 @@ import (
 	"github.com/tenantry/tenantry/services/internal/outbound"
 )
 
-// Bounds of what is kept, and of what strangers can make us fetch.
+// Bounds of what is kept.
 const (
 	maxDocuments = 2048
 	// A document is fresh for as long as its host says, within these; without a word from it for the default.
@@ -43,9 +43,6 @@ const (
 	staleLife = 24 * time.Hour
 	// What is no document is not asked for again before this is over; a document that could not be refreshed likewise.
 	negativeLife = 30 * time.Second
-	// Fetches for one tenant: a burst, then a rate a second.
-	tenantRate, tenantBurst = 2, 40
-	maxTenants              = 4096
 )
 
 // Fetcher is what the cache needs to reach documents; *outbound.Client is the one that services use.
@@ -61,7 +58,7 @@ type Cache struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
-	budgets map[id.Tenant]budget
+	budgets *budgets
 }
 
 // entry is what is known of one URL.
@@ -72,11 +69,6 @@ type entry struct {
 	waiting chan struct{}          // closed when the fetch that is under way has ended; nil while there is none
 }
 
-type budget struct {
-	tokens float64
-	at     time.Time
-}
-
 // New makes a Cache. A nil logger discards, a nil now is time.Now.
 func New(out Fetcher, log *slog.Logger, now func() time.Time) *Cache {
 	if log == nil {
@@ -85,7 +77,7 @@ func New(out Fetcher, log *slog.Logger, now func() time.Time) *Cache {
 	if now == nil {
 		now = time.Now
 	}
-	return &Cache{out: out, log: log, now: now, entries: map[string]*entry{}, budgets: map[id.Tenant]budget{}}
+	return &Cache{out: out, log: log, now: now, entries: map[string]*entry{}, budgets: newBudgets()}
 }
 
 var _ snapshot.ClientDocuments = (*Cache)(nil)
@@ -126,7 +118,7 @@ func (c *Cache) find(tenant id.Tenant, clientID string) *oauth2.ClientMetadata {
 			}
 			<-wait // as long as the fetch may take
 			continue
-		case !c.spend(tenant, now):
+		case !c.budgets.spend(tenant, clientID, e != nil && e.doc != nil, now):
 			c.mu.Unlock()
 			if e != nil && e.doc != nil && now.Before(e.stale) {
 				return e.doc
@@ -147,15 +139,23 @@ func (c *Cache) find(tenant id.Tenant, clientID string) *oauth2.ClientMetadata {
 // refresh fetches the document of an entry that this caller has made, and replaces it.
 func (c *Cache) refresh(clientID string, old *entry) *oauth2.ClientMetadata {
 	done := &entry{}
+	known, gone := false, false
 	defer func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		switch {
+		case known:
+			c.budgets.remember(clientID, c.now())
+		case gone:
+			c.budgets.forget(clientID)
+		}
 		c.entries[clientID] = done
 		close(old.waiting)
 	}()
 	// The caller's own context plays no part: others wait for this answer, and outbound bounds it.
 	metadata, expires, err := c.fetch(context.Background(), clientID)
 	now := c.now()
+	known, gone = err == nil, err != nil && !errors.Is(err, errAway)
 	switch {
 	case err == nil:
 		done.doc, done.fresh, done.stale = metadata, freshness(now, expires), now.Add(staleLife)
@@ -202,26 +202,6 @@ func (c *Cache) fetch(ctx context.Context, clientID string) (*oauth2.ClientMetad
 		err = m.CompleteDocument(clientID)
 	}
 	return m, r.Expires, err
-}
-
-// spend takes one fetch out of the tenant's budget. The caller holds mu.
-func (c *Cache) spend(tenant id.Tenant, now time.Time) bool {
-	b, ok := c.budgets[tenant]
-	if !ok {
-		if len(c.budgets) >= maxTenants {
-			clear(c.budgets) // the lesser evil: every tenant gets its burst again
-		}
-		b = budget{tenantBurst, now}
-	}
-	if d := now.Sub(b.at); d > 0 {
-		b.tokens, b.at = min(tenantBurst, b.tokens+d.Seconds()*tenantRate), now
-	}
-	ok = b.tokens >= 1
-	if ok {
-		b.tokens--
-	}
-	c.budgets[tenant] = b
-	return ok
 }
 
 // room makes place for one more entry: what is no document goes first, then whatever comes. The caller holds mu.
