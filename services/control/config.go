@@ -82,7 +82,8 @@ type Config struct {
 	// Outbound is how addresses that callers name are reached: sector documents of clients with pairwise subjects.
 	Outbound outbound.Config `yaml:"outbound"`
 	// Registrations is how many clients an address may register a second (RFC 7591), after a burst of thirty seconds' worth; a tenant takes
-	// five times that from all addresses. Default 1.
+	// five times that from all addresses. Where everybody may register, a network (/24, /48) takes at most a tenth of a tenant's room for
+	// clients and a quarter of that for their bytes within a day, and with a number above 1 as many times more. Default 1.
 	Registrations float64 `yaml:"registrations"`
 	// SoftwareStatements are the issuers whose software statements are believed when a client registers itself (RFC 7591 section 2.3).
 	SoftwareStatements []SoftwareStatementIssuer `yaml:"software_statements"`

@@ -341,6 +341,7 @@ func (b *builder) service() (*provision.Service, error) {
 		Store: b.store, Regions: []string{b.cfg.Region}, PublicURL: b.cfg.PublicURL, APIDomain: b.cfg.APIDomain, Development: b.cfg.Development,
 		ReservedLabels: b.cfg.ReservedLabels, PageKey: secretBytes(b.cfg.PageTokenKey), RSA: b.keys, Published: b.poke, Seeded: b.seeds.Poke,
 		Waiter: &publish.Waiter{Watcher: b.watch, Seeds: b.seeds, Store: b.store}, Logger: b.deps.Process.Log,
+		Registrations: b.cfg.Registrations,
 	}
 	out, err := outbound.New(b.cfg.Outbound, outbound.Options{})
 	if err != nil {

@@ -237,7 +237,7 @@ func TestABlueprintKeepsProtocolAndPolicy(t *testing.T) {
 	      "securityProfile": "FAPI_2_0", "responseTypes": ["code"], "dynamicRegistration": "INITIAL_TOKEN", "clientIdMetadataDocuments": true,
 	      "legacyAssertionAudience": false, "sessionManagement": false,
 	      "authorizationDetailsTypes": [{"type": "payment", "title": "Payment", "fields": [
-	        {"name": "amount", "kind": "object", "label": "Amount", "required": true, "fields": [{"name": "currency", "kind": "string", "enum": ["EUR", "USD"]}]}
+	        {"name": "amount", "kind": "object", "label": "Amount", "required": true, "fields": [{"name": "currency", "kind": "string", "label": "Currency", "enum": ["EUR", "USD"]}]}
 	      ]}]
 	    },
 	    "artifactLifetimes": {"pushedRequest": "90s", "deviceCode": "600s", "backchannelRequest": "120s"},

@@ -93,7 +93,11 @@ func TestProtocolMetadataThroughREST(t *testing.T) {
 	if len(p.Warnings) != 1 || p.Warnings[0].Reason != "TOKENS_IN_FRONT_CHANNEL" || p.Overrides.ArtifactLifetimes["pushedRequest"] != "90s" {
 		t.Errorf("%+v", p)
 	}
-	p, _ = policy("overrides.oauthPolicy.authorizationDetailsTypes", `{"oauthPolicy":{"authorizationDetailsTypes":[{"type":"payment","fields":[{"name":"sum","kind":"number"}]}]}}`, http.StatusOK)
+	p, _ = policy("overrides.oauthPolicy.authorizationDetailsTypes", `{"oauthPolicy":{"authorizationDetailsTypes":[{"type":"payment","fields":[{"name":"sum","kind":"number","required":true}]}]}}`, http.StatusOK)
+	if len(p.Warnings) == 0 || p.Warnings[len(p.Warnings)-1].Reason != "AUTHORIZATION_DETAIL_NOT_SHOWN" {
+		t.Errorf("a sum that nobody sees: %+v", p.Warnings)
+	}
+	p, _ = policy("overrides.oauthPolicy.authorizationDetailsTypes", `{"oauthPolicy":{"authorizationDetailsTypes":[{"type":"payment","fields":[{"name":"sum","kind":"number","label":"Sum"}]}]}}`, http.StatusOK)
 	if len(p.Overrides.OauthPolicy.AuthorizationDetailsTypes) != 1 || len(p.Overrides.OauthPolicy.ResponseTypes) != 1 {
 		t.Errorf("%+v", p.Overrides)
 	}

@@ -212,6 +212,9 @@ var writes = map[string]func(tx *store.Tx, v target) error{
 		all, _, err := tx.CountRegistrations(v.tenant.ID, id.APIKey{})
 		return found(make([]int, all), err)
 	},
+	"RegistrationsFrom": func(tx *store.Tx, v target) error {
+		return found(tx.RegistrationsFrom(v.tenant.ID, v.registration.Network))
+	},
 	"UpdateRegistration": func(tx *store.Tx, v target) error { return tx.UpdateRegistration(v.tenant.ID, v.registration) },
 	"DeleteClient":       func(tx *store.Tx, v target) error { return tx.DeleteClient(v.tenant.ID, v.client.ID) },
 	"CountClients": func(tx *store.Tx, v target) error {

@@ -52,6 +52,9 @@ type Config struct {
 	Sector func(ctx context.Context, uri string) ([]string, error)
 	// Token makes the signed consistency token of a version; nil makes none.
 	Token func(tenant id.Tenant, version int64) string
+	// Registrations is how many clients an address may register a second; what a network may register in a day follows from it. Below 1
+	// it is as with 1.
+	Registrations float64
 	// WaitLimit bounds how long a call waits for propagation; 0 means 2 s.
 	WaitLimit time.Duration
 

@@ -122,6 +122,9 @@ func (s *Service) RegisterClient(ctx context.Context, caller tenancy.Principal, 
 			return out, err
 		}
 		g := tenancy.Registration{Client: c.ID, Key: caller.Key, Extras: extras, CreateTime: now}
+		if g.Key.IsZero() {
+			g.Network = tenancy.SourceNetwork(caller.Source)
+		}
 		out.Token, g.TokenHash = secret.NewToken(secret.RegistrationToken, c.ID)
 		if err := tx.InsertRegistration(at.Tenant, g); err != nil {
 			return out, err
@@ -129,7 +132,7 @@ func (s *Service) RegisterClient(ctx context.Context, caller tenancy.Principal, 
 		if err := p.put(ctx, false); err != nil {
 			return out, err
 		}
-		if err := p.roomForStrangers(); err != nil {
+		if err := p.roomForStrangers(&g, now); err != nil {
 			return out, err
 		}
 		// The policy that was read before the transaction may have changed since.
@@ -156,17 +159,50 @@ func (s *Service) RegisterClient(ctx context.Context, caller tenancy.Principal, 
 // change anything any more.
 const strangersShare = snapshot.MaxBody / 4 * 3
 
-// roomForStrangers refuses what a client asks for itself when the tenant's record has become larger than that.
-func (p *parent) roomForStrangers() error {
+// What one network may take of a tenant's room within a day without an API key: a tenth of the clients, and a quarter of the bytes. A
+// Config with more Registrations than one a second has as many times more.
+const (
+	networkClients = tenancy.MaxRegistered / 10
+	networkBytes   = strangersShare / 4
+	networkDay     = 24 * time.Hour
+)
+
+// roomForStrangers refuses what the client of g asks for itself when the tenant's record has become larger than strangersShare, or when
+// g's network has taken its share of the day. What is counted is there: it is exact in all replicas, and lives through their ends.
+func (p *parent) roomForStrangers(g *tenancy.Registration, now time.Time) error {
+	full := func(text string) error {
+		return &tenancy.Error{Reason: tenancy.ReasonConfigRejected, Text: text, Meta: map[string]string{"quota": "registered_clients"}}
+	}
 	parts, err := p.tx.TenantParts(&p.tenant)
 	if err != nil {
 		return err
 	}
 	if proto.Size(core(&p.tenant, &parts)) > strangersShare {
-		return &tenancy.Error{
-			Reason: tenancy.ReasonConfigRejected, Text: "the tenant has as much of registered clients as it can",
-			Meta: map[string]string{"quota": "registered_clients"},
+		return full("the tenant has as much of registered clients as it can")
+	}
+	if !g.Key.IsZero() {
+		return nil // vouched for
+	}
+	from, err := p.tx.RegistrationsFrom(p.tenant.ID, g.Network)
+	if err != nil {
+		return err
+	}
+	since, clients, bytes, theirs := now.Add(-networkDay), 0, 0, make(map[id.Client]bool, len(from))
+	for i := range from {
+		theirs[from[i].Client] = true
+		if from[i].CreateTime.After(since) {
+			clients++
 		}
+	}
+	for i := range parts.Clients {
+		// By the time of its last change, so that clients of another day do not grow beside the share.
+		if c := &parts.Clients[i]; theirs[c.ID] && c.UpdateTime.After(since) {
+			bytes += proto.Size(c.Message())
+		}
+	}
+	times := max(1, p.s.cfg.Registrations)
+	if float64(bytes) > times*networkBytes || g.CreateTime.Equal(now) && float64(clients) > times*networkClients {
+		return full("your network has registered as much at this tenant as it may in a day")
 	}
 	return nil
 }
@@ -262,7 +298,7 @@ func (s *Service) UpdateRegistration(ctx context.Context, caller tenancy.Princip
 			return out, err
 		}
 		if proto.Size(out.Client.Message()) > proto.Size(r.Client.Message()) {
-			if err := of.roomForStrangers(); err != nil {
+			if err := of.roomForStrangers(&out.Registration, now); err != nil {
 				return out, err
 			}
 		}

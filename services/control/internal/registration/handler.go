@@ -12,6 +12,11 @@
 // An initial access token is an API key of the tenant with the permission clients.register alone. It owns the wire: parsing, tokens,
 // limits, errors. The rules about metadata are pkg/oauth2's, those about clients tenancy's, and what is written provision's. A client
 // that registered itself is never first-party, gets no scope but those about its users, and no impersonation.
+//
+// A tenant has room for a bounded number of such clients. Where everybody may register (OPEN), a network takes a bounded share of that room
+// within a day, so that one stranger cannot keep all others out before somebody looks. Nothing is deleted for having been idle: whether a
+// client is in use, and whose sign-ins hang on it, the data plane alone knows, and its answer would come too late or not at all. So a
+// stranger with many networks and many days still fills the room; the tenant's admins always can delete, and choose INITIAL_TOKEN.
 package registration
 
 import (

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,8 @@ type rig struct {
 	orgs    map[string]tenancy.Org
 	tenants map[string]tenancy.Tenant
 
+	source string // address of the caller; empty for httptest's
+
 	mu  sync.Mutex
 	now time.Time
 }
@@ -54,7 +57,7 @@ func newRig(t *testing.T) *rig {
 	page := sha256.Sum256([]byte("page"))
 	r := &rig{t: t, owner: map[string]tenancy.Principal{}, orgs: map[string]tenancy.Org{}, tenants: map[string]tenancy.Tenant{}, now: time.Now()}
 	r.control, err = provision.New(provision.Config{
-		Store: st, Recipients: []secret.PublicKey{key.Public()}, PublicURL: "https://{host}", APIDomain: "api.example", PageKey: page[:], Development: true,
+		Store: st, Recipients: []secret.PublicKey{key.Public()}, PublicURL: "https://{host}", APIDomain: "api.example", PageKey: page[:], Development: true, Now: r.clock,
 		Sector: func(_ context.Context, uri string) ([]string, error) {
 			if uri != "https://sector.example/uris" {
 				return nil, fmt.Errorf("%s is not to be reached", uri)
@@ -147,6 +150,9 @@ func (r *rig) do(method, host, path, token string, body any) *answer {
 	req.Header.Set("Content-Type", "application/json")
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if r.source != "" {
+		req.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(r.source), 4711).String()
 	}
 	w := httptest.NewRecorder()
 	r.handler.ServeHTTP(w, req)
@@ -425,6 +431,7 @@ func TestStrangersCannotFillTheTenantsRecord(t *testing.T) {
 	small := r.do("POST", host, Path, "", web).want(201, "")
 	made := 0
 	for ; made < 20; made++ {
+		r.source = fmt.Sprintf("198.51.%d.1", made) // from many networks
 		if a := r.do("POST", host, Path, "", large); a.status != 201 {
 			break
 		}
@@ -433,6 +440,7 @@ func TestStrangersCannotFillTheTenantsRecord(t *testing.T) {
 	if made < 2 || made > 6 {
 		t.Fatalf("%d clients of 9 KiB registered themselves", made)
 	}
+	r.source = ""
 	// By growing it is no different.
 	grown := with(large, "client_id", small.text("client_id"))
 	if a := r.do("PUT", host, Path+"/"+small.text("client_id"), small.text("registration_access_token"), grown); a.status == 200 {
@@ -447,6 +455,55 @@ func TestStrangersCannotFillTheTenantsRecord(t *testing.T) {
 	if err != nil {
 		t.Errorf("the tenant's admins cannot register a client any more: %v", err)
 	}
+}
+
+// One stranger, from any address of one network, cannot take the room of all others within a day: not by number, not by size, not by
+// growing what is there, and not by a process that forgets.
+func TestAttackOneNetworkTakesTheRoomOfAll(t *testing.T) {
+	r := newRig(t)
+	host := r.tenant("piedpiper", "hooli", snapshot.RegistrationOpen)
+	var uris []string
+	for i := range 8 {
+		uris = append(uris, fmt.Sprintf("https://app.example/%d/%s", i, strings.Repeat("x", 900)))
+	}
+	large := with(web, "redirect_uris", uris)
+	r.source = "203.0.113.1"
+	first := r.do("POST", host, Path, "", web).want(201, "")
+	r.do("POST", host, Path, "", large).want(201, "")
+	r.source = "203.0.113.200"
+	r.do("POST", host, Path, "", large).want(403, "access_denied")
+	grown := with(large, "client_id", first.text("client_id"))
+	r.do("PUT", host, Path+"/"+first.text("client_id"), first.text("registration_access_token"), grown).want(403, "access_denied")
+	// Others still can, and so does a client that somebody has vouched for.
+	r.source = "192.0.2.1"
+	r.do("POST", host, Path, "", large).want(201, "")
+	r.source = "203.0.113.1"
+	r.do("POST", host, Path, r.initial("piedpiper", "hooli", nil), large).want(201, "")
+
+	small := r.tenant("piedpiper", "raviga", snapshot.RegistrationOpen)
+	made := 0
+	for i := range 80 {
+		r.source = fmt.Sprintf("2001:db8:1:%x::1", i)
+		if i%10 == 0 { // a replica that has just started
+			fresh, err := New(r.handler.cfg)
+			must(t, err)
+			r.handler = fresh
+		}
+		a := r.do("POST", small, Path, "", web)
+		if a.status != 201 {
+			a.want(403, "access_denied")
+			continue
+		}
+		made++
+	}
+	if made == 0 || made > tenancy.MaxRegistered/10 {
+		t.Errorf("one network registered %d clients in a day", made)
+	}
+	r.source = "2001:db8:2::1"
+	r.do("POST", small, Path, "", web).want(201, "")
+	r.pass(25 * time.Hour)
+	r.source = "2001:db8:1::1"
+	r.do("POST", small, Path, "", web).want(201, "")
 }
 
 // A client that nobody has vouched for may not come to people by itself, nor ask them for what an application's API does.

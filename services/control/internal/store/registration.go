@@ -21,10 +21,10 @@ func (s *Store) HostOwner(ctx context.Context, hostname string) (org id.Org, ten
 	return org, tenant, err
 }
 
-const registrationColumns = `g.token_hash, g.api_key, g.extras, g.create_time`
+const registrationColumns = `g.token_hash, g.api_key, g.extras, g.network, g.create_time`
 
 func registrationDest(g *tenancy.Registration, hash *[]byte, key **id.APIKey) []any {
-	return []any{hash, key, &g.Extras, &g.CreateTime}
+	return []any{hash, key, &g.Extras, &g.Network, &g.CreateTime}
 }
 
 // settle takes over what registrationDest scanned.
@@ -58,8 +58,8 @@ func (t *Tx) InsertRegistration(tenant id.Tenant, g tenancy.Registration) error 
 	if !g.Key.IsZero() {
 		key = &g.Key
 	}
-	return t.must(`INSERT INTO client_registrations (org_id, tenant_id, client_id, token_hash, api_key, extras, create_time)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, t.org, tenant, g.Client, g.TokenHash[:], key, notNil(g.Extras), g.CreateTime)
+	return t.must(`INSERT INTO client_registrations (org_id, tenant_id, client_id, token_hash, api_key, extras, network, create_time)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, t.org, tenant, g.Client, g.TokenHash[:], key, notNil(g.Extras), g.Network, g.CreateTime)
 }
 
 // UpdateRegistration writes the extras of a registration whose tenant is locked.
@@ -75,4 +75,16 @@ func (t *Tx) CountRegistrations(tenant id.Tenant, key id.APIKey) (all, byKey int
 			(SELECT count(*) FROM client_registrations WHERE org_id = $1 AND tenant_id = $2),
 			(SELECT count(*) FROM client_registrations WHERE org_id = $1 AND api_key = $3)`, t.org, tenant, key)
 	return all, byKey, err
+}
+
+// RegistrationsFrom lists the clients of a locked tenant that registered themselves from a network without an API key, with the times of
+// their registrations.
+func (t *Tx) RegistrationsFrom(tenant id.Tenant, network string) (all []tenancy.Registration, err error) {
+	err = t.rows(func(r pgx.Rows) error {
+		g := tenancy.Registration{Network: network}
+		defer func() { all = append(all, g) }()
+		return r.Scan(&g.Client, &g.CreateTime)
+	}, `SELECT client_id, create_time FROM client_registrations
+		WHERE org_id = $1 AND tenant_id = $2 AND network = $3 AND api_key IS NULL`, t.org, tenant, network)
+	return all, err
 }

@@ -30,10 +30,14 @@ const (
 	WarnLegacyAudience     = "LEGACY_ASSERTION_AUDIENCE"
 	WarnOpenRegistration   = "OPEN_REGISTRATION"
 	WarnClientRefused      = "CLIENT_REFUSED"
+	WarnDetailUnseen       = "AUTHORIZATION_DETAIL_NOT_SHOWN"
 )
 
 // MaxWarnings bounds the warnings of one answer.
 const MaxWarnings = 100
+
+// maxUnseen bounds the fields that one warning names.
+const maxUnseen = 10
 
 // FitClient lists where a client is looser than the policy of its tenant, or asks for what the policy does not have; nil for the
 // policy checks its own profile alone, as for a client that all tenants of an org share. Such a client is refused when it comes.
@@ -99,7 +103,8 @@ func ClientWarnings(c *Client) (ws []Warning) {
 	return ws
 }
 
-// PolicyWarnings lists what RFC 9700 advises against and a policy allows, of the fields that it sets itself. field stands in front of
+// PolicyWarnings lists what RFC 9700 advises against and a policy allows, and types of authorization_details whose contents people would
+// approve unseen (RFC 9396 section 12), of the fields that it sets itself. field stands in front of
 // their names, with its dot.
 func PolicyWarnings(p *Policy, field string) (ws []Warning) {
 	if p == nil || p.Policy == nil {
@@ -120,7 +125,44 @@ func PolicyWarnings(p *Policy, field string) (ws []Warning) {
 	if o.GetDynamicRegistration() == snapshot.RegistrationOpen {
 		warn(WarnOpenRegistration, "dynamic_registration", "everybody can register clients; people see the consent page of clients that nobody has looked at")
 	}
+	for _, text := range o.GetAuthorizationDetailsTypes().GetValues() {
+		d, err := oauth2.ParseDetailType(text)
+		if err != nil || len(ws) >= MaxWarnings {
+			continue // such a policy is refused elsewhere
+		}
+		if hidden := unseen("", d.Fields); len(hidden) > 0 {
+			if more := len(hidden) - maxUnseen; more > 0 {
+				hidden = append(hidden[:maxUnseen:maxUnseen], fmt.Sprintf("and %d more", more))
+			}
+			warn(WarnDetailUnseen, "authorization_details_types", fmt.Sprintf(
+				"type %q: the consent page does not show %s: give each a label, so that people see what they approve", d.Type, strings.Join(hidden, ", ")))
+		} else if len(d.Fields) > 0 && !shown(d.Fields) {
+			warn(WarnDetailUnseen, "authorization_details_types", fmt.Sprintf(
+				"type %q: no field has a label, so the consent page shows none of them: people approve what they do not see", d.Type))
+		}
+	}
 	return ws
+}
+
+// unseen lists the required fields that the consent page leaves out. What is in an object without a label is left out with it, and an
+// object with one shows the fields alone that have one, too.
+func unseen(prefix string, fields []oauth2.DetailField) (names []string) {
+	for i := range fields {
+		switch f := &fields[i]; {
+		case f.Label != "":
+			names = append(names, unseen(prefix+f.Name+".", f.Fields)...)
+		case f.Required:
+			names = append(names, prefix+f.Name)
+		}
+	}
+	return names
+}
+
+// shown says whether the consent page may show any of the fields.
+func shown(fields []oauth2.DetailField) bool {
+	return slices.ContainsFunc(fields, func(f oauth2.DetailField) bool {
+		return f.Label != "" && (f.Kind != "object" || shown(f.Fields))
+	})
 }
 
 // WrapMessages are the wraps of a sealed value as the snapshot carries them.

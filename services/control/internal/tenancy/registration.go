@@ -3,6 +3,7 @@
 package tenancy
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -18,6 +19,8 @@ type Registration struct {
 	TokenHash secret.Hash `json:"-"`
 	// Key is the API key that it registered with; zero where everybody may.
 	Key id.APIKey
+	// Network is the one that it registered from, as SourceNetwork names it; empty for clients of before there were any.
+	Network string
 	// Extras is metadata that is given back as it came.
 	Extras map[string]string
 	// CreateTime is client_id_issued_at.
@@ -55,4 +58,22 @@ func MayRegister(rights PermissionSet, labels map[string]string) (n int, limited
 		return 1, true
 	}
 	return n, true
+}
+
+// SourceNetwork names the network of a caller's address: the /24 of IPv4 and the /48 of IPv6, which is about what one subscriber or one
+// rented machine can send from. Whatever is no address is one network, so that nobody escapes a limit by hiding.
+func SourceNetwork(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return "unknown"
+	}
+	a, bits := a.Unmap().WithZone(""), 48
+	if a.Is4() {
+		bits = 24
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return "unknown"
+	}
+	return p.String()
 }
