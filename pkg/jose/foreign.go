@@ -5,8 +5,6 @@ package jose
 import (
 	"crypto"
 	"crypto/x509"
-	"encoding/json"
-	"fmt"
 	"slices"
 )
 
@@ -29,24 +27,7 @@ type ForeignSet struct {
 // point off its curve make the whole set ErrKey, so that its author hears of it; everything else that is no JWK Set is ErrMalformed.
 // A set without a usable key is not an error (see Len).
 func ParseForeignSet(data []byte) (*ForeignSet, error) {
-	if len(data) > maxForeignSetBytes {
-		return nil, fmt.Errorf("%w: JWK Set above %d bytes", ErrMalformed, maxForeignSetBytes)
-	}
-	var list []json.RawMessage
-	found := false
-	err := eachMember(data, func(name, value []byte) error {
-		if string(name) != "keys" {
-			return nil
-		}
-		found = true
-		if json.Unmarshal(value, &list) != nil {
-			return fmt.Errorf("%w: keys is not a list", ErrMalformed)
-		}
-		return nil
-	})
-	if err == nil && (!found || len(list) > maxForeignSetKeys) {
-		err = fmt.Errorf("%w: JWK Set needs at most %d keys", ErrMalformed, maxForeignSetKeys)
-	}
+	list, err := setMembers(data, maxForeignSetBytes, maxForeignSetKeys)
 	if err != nil {
 		return nil, err
 	}

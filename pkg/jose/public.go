@@ -211,24 +211,7 @@ func (h *jwkHead) read(name, value []byte) (err error) {
 // an issuer may publish encryption keys and new kinds beside those we know. The error is ErrMalformed when the document is no JWK
 // Set, is above 256 KiB or 100 keys, or gives one kid to two usable keys.
 func ParseSet(data []byte) ([]PublicKey, error) {
-	if len(data) > maxSetBytes {
-		return nil, fmt.Errorf("%w: JWK Set above %d bytes", ErrMalformed, maxSetBytes)
-	}
-	var list []json.RawMessage
-	found := false
-	err := eachMember(data, func(name, value []byte) error {
-		if string(name) != "keys" {
-			return nil
-		}
-		found = true
-		if json.Unmarshal(value, &list) != nil {
-			return fmt.Errorf("%w: keys is not a list", ErrMalformed)
-		}
-		return nil
-	})
-	if err == nil && (!found || len(list) > maxSetKeys) {
-		err = fmt.Errorf("%w: JWK Set needs at most %d keys", ErrMalformed, maxSetKeys)
-	}
+	list, err := setMembers(data, maxSetBytes, maxSetKeys)
 	if err != nil {
 		return nil, err
 	}
@@ -244,4 +227,26 @@ func ParseSet(data []byte) ([]PublicKey, error) {
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+// setMembers are the texts of the keys of a JWK Set (RFC 7517 section 5). The error is ErrMalformed.
+func setMembers(data []byte, maxBytes, maxKeys int) (list []json.RawMessage, err error) {
+	if len(data) > maxBytes {
+		return nil, fmt.Errorf("%w: JWK Set above %d bytes", ErrMalformed, maxBytes)
+	}
+	found := false
+	err = eachMember(data, func(name, value []byte) error {
+		if string(name) != "keys" {
+			return nil
+		}
+		found = true
+		if json.Unmarshal(value, &list) != nil {
+			return fmt.Errorf("%w: keys is not a list", ErrMalformed)
+		}
+		return nil
+	})
+	if err == nil && (!found || len(list) > maxKeys) {
+		err = fmt.Errorf("%w: JWK Set needs at most %d keys", ErrMalformed, maxKeys)
+	}
+	return list, err
 }

@@ -34,11 +34,7 @@ const (
 // backchannelAuthorize is the backchannel authentication endpoint (CIBA Core section 7): a client asks a person who is not in front of
 // it. The person answers on a page of ours; the client polls the token endpoint, or is pinged to do so.
 func (s *Service) backchannelAuthorize(w http.ResponseWriter, r *http.Request, q *web.Request) error {
-	params, err := web.ReadForm(w, r)
-	if err != nil {
-		return err
-	}
-	client, err := s.authenticate(w, r, q, params)
+	params, client, err := s.clientForm(w, r, q)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,16 @@ import (
 	"github.com/tenantry/tenantry/services/dataplane/internal/web"
 )
 
+// clientForm reads the form of a request and authenticates the client that it is from.
+func (s *Service) clientForm(w http.ResponseWriter, r *http.Request, q *web.Request) (oauth2.Params, *oauth2.Client, error) {
+	params, err := web.ReadForm(w, r)
+	if err != nil {
+		return oauth2.Params{}, nil, err
+	}
+	client, err := s.authenticate(w, r, q, params)
+	return params, client, err
+}
+
 // authenticate finds and authenticates the client of a request (RFC 6749 section 2.3), by the one method that it is registered for.
 // The error is the same for a client that is unknown, disabled, of another tenant, or has not proven itself. Only a client that has
 // is told that its profile does not allow what it did.

@@ -28,11 +28,7 @@ const retryWaiting = 30 * time.Second
 // endpoint; a public client, which a device usually is, says who it is. Whether tokens are bound to a key is decided when they are made,
 // by the proof that comes with the poll.
 func (s *Service) deviceAuthorization(w http.ResponseWriter, r *http.Request, q *web.Request) error {
-	params, err := web.ReadForm(w, r)
-	if err != nil {
-		return err
-	}
-	client, err := s.authenticate(w, r, q, params)
+	params, client, err := s.clientForm(w, r, q)
 	if err != nil {
 		return err
 	}

@@ -24,11 +24,7 @@ var inactive = []byte(oidc.Inactive)
 // any of its access tokens, since resource servers are such clients; everybody about their own tokens. Everything else, another tenant's
 // token above all, is inactive and nothing more.
 func (s *Service) introspect(w http.ResponseWriter, r *http.Request, q *web.Request) error {
-	params, err := web.ReadForm(w, r)
-	if err != nil {
-		return err
-	}
-	client, err := s.authenticate(w, r, q, params)
+	params, client, err := s.clientForm(w, r, q)
 	if err != nil {
 		return err
 	}

@@ -27,11 +27,7 @@ func notPushed(name string) bool {
 // par is the pushed authorization request endpoint (RFC 9126). The request is judged as the authorization endpoint will judge it, so
 // that a client learns what is wrong before it sends anybody's browser anywhere.
 func (s *Service) par(w http.ResponseWriter, r *http.Request, q *web.Request) error {
-	params, err := web.ReadForm(w, r)
-	if err != nil {
-		return err
-	}
-	client, err := s.authenticate(w, r, q, params)
+	params, client, err := s.clientForm(w, r, q)
 	if err != nil {
 		return err
 	}

@@ -19,11 +19,7 @@ import (
 // comes first and is what the answer promises. token_type_hint is not needed, since the two kinds look different, and a wrong one is
 // to be ignored anyway (section 2.1).
 func (s *Service) revoke(w http.ResponseWriter, r *http.Request, q *web.Request) error {
-	params, err := web.ReadForm(w, r)
-	if err != nil {
-		return err
-	}
-	client, err := s.authenticate(w, r, q, params)
+	params, client, err := s.clientForm(w, r, q)
 	if err != nil {
 		return err
 	}

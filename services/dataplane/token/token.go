@@ -54,11 +54,7 @@ type held interface {
 
 // token is the token endpoint (RFC 6749 section 3.2).
 func (s *Service) token(w http.ResponseWriter, r *http.Request, q *web.Request) error {
-	params, err := web.ReadForm(w, r)
-	if err != nil {
-		return err
-	}
-	client, err := s.authenticate(w, r, q, params)
+	params, client, err := s.clientForm(w, r, q)
 	if err != nil {
 		return err
 	}
