@@ -111,7 +111,7 @@ func (s *Server) admit(ctx context.Context, c *call, req proto.Message) error {
 		return tenancy.Refuse(tenancy.ReasonNotFound)
 	}
 	if c.policy.permission == "hostnameClaims.check" {
-		if wait := s.checks.take(c.caller.Key, s.now()); wait > 0 {
+		if wait := s.checks.Take(c.caller.Key, s.now()); wait > 0 {
 			return &retryAfter{refuse(reasonRateLimited, ""), wait}
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	controlv1 "github.com/tenantry/tenantry/proto/gen/tenantry/control/v1"
 	snapshotv1 "github.com/tenantry/tenantry/proto/gen/tenantry/snapshot/v1"
 	"github.com/tenantry/tenantry/services/control/internal/provision"
+	"github.com/tenantry/tenantry/services/control/internal/ratelimit"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 	"github.com/tenantry/tenantry/services/identity"
 )
@@ -72,7 +73,7 @@ type Server struct {
 	policies map[string]*policy
 	rules    protovalidate.Validator
 	pages    *tenancy.PageTokens
-	checks   *limiter
+	checks   *ratelimit.Limiter[id.APIKey]
 	calls    metric.Float64Histogram
 	docsURL  string
 	now      func() time.Time
@@ -133,7 +134,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.HostnameChecks <= 0 {
 		cfg.HostnameChecks = 5
 	}
-	s.checks = newLimiter(cfg.HostnameChecks, 5*cfg.HostnameChecks)
+	s.checks = ratelimit.New[id.APIKey](cfg.HostnameChecks, 5*cfg.HostnameChecks, 10_000)
 	if cfg.Meter == nil {
 		cfg.Meter = noop.NewMeterProvider()
 	}

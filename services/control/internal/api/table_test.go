@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/tenantry/tenantry/pkg/id"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	controlv1 "github.com/tenantry/tenantry/proto/gen/tenantry/control/v1"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
@@ -183,34 +182,6 @@ func TestPanicIsTheErrorOfOneCall(t *testing.T) {
 		})
 	if reasonOf(status.Convert(err)) != reasonRouteUnknown {
 		t.Errorf("a method without a policy: %v", err)
-	}
-}
-
-func TestLimiter(t *testing.T) {
-	l := newLimiter(1, 3)
-	now, key := time.Unix(1000, 0), id.NewAPIKey()
-	for i := range 3 {
-		if w := l.take(key, now); w != 0 {
-			t.Fatalf("%d of the burst: %v", i, w)
-		}
-	}
-	if w := l.take(key, now); w <= 0 || w > time.Second {
-		t.Errorf("after the burst: %v", w)
-	}
-	if w := l.take(id.NewAPIKey(), now); w != 0 {
-		t.Errorf("another key: %v", w)
-	}
-	if w := l.take(key, now.Add(time.Second)); w != 0 {
-		t.Errorf("a second later: %v", w)
-	}
-	if w := l.take(key, now.Add(-time.Hour)); w <= 0 {
-		t.Errorf("a clock that goes back gives tokens")
-	}
-	for range 3 * l.limit {
-		l.take(id.NewAPIKey(), now)
-	}
-	if len(l.buckets) > l.limit {
-		t.Errorf("%d buckets", len(l.buckets))
 	}
 }
 

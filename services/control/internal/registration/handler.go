@@ -37,6 +37,7 @@ import (
 	"github.com/tenantry/tenantry/pkg/oauth2"
 	"github.com/tenantry/tenantry/pkg/snapshot"
 	"github.com/tenantry/tenantry/services/control/internal/provision"
+	"github.com/tenantry/tenantry/services/control/internal/ratelimit"
 	"github.com/tenantry/tenantry/services/control/internal/tenancy"
 )
 
@@ -76,14 +77,15 @@ const (
 	addressRate, addressBurst = 5, 100
 	newRate, newBurst         = 1, 30
 	tenantRate, tenantBurst   = 5, 100
+	limitedKeys               = 20_000 // addresses, or tenants, that are remembered
 )
 
 // Handler answers the requests. It is safe for concurrent use.
 type Handler struct {
 	cfg       Config
-	addresses *limiter[string]    // all requests of an address
-	newcomers *limiter[string]    // registrations of an address
-	tenants   *limiter[id.Tenant] // registrations at a tenant
+	addresses *ratelimit.Limiter[string]    // all requests of an address
+	newcomers *ratelimit.Limiter[string]    // registrations of an address
+	tenants   *ratelimit.Limiter[id.Tenant] // registrations at a tenant
 }
 
 // New makes a Handler.
@@ -105,8 +107,8 @@ func New(cfg Config) (*Handler, error) {
 		rate = DefaultRate
 	}
 	return &Handler{
-		cfg: cfg, addresses: newLimiter[string](rate*addressRate, rate*addressBurst), newcomers: newLimiter[string](rate*newRate, rate*newBurst),
-		tenants: newLimiter[id.Tenant](rate*tenantRate, rate*tenantBurst),
+		cfg: cfg, addresses: ratelimit.New[string](rate*addressRate, rate*addressBurst, limitedKeys), newcomers: ratelimit.New[string](rate*newRate, rate*newBurst, limitedKeys),
+		tenants: ratelimit.New[id.Tenant](rate*tenantRate, rate*tenantBurst, limitedKeys),
 	}, nil
 }
 
@@ -172,7 +174,7 @@ var (
 
 // serve answers a request, or says why not.
 func (h *Handler) serve(w http.ResponseWriter, q *request) (status int, err error) {
-	if wait := h.addresses.take(q.caller.Source, q.now); wait > 0 {
+	if wait := h.addresses.Take(q.caller.Source, q.now); wait > 0 {
 		return 0, tooMany(wait)
 	}
 	at, err := h.cfg.Control.RegistrationTenant(q.Context(), q.Host)
@@ -224,7 +226,7 @@ func (h *Handler) serve(w http.ResponseWriter, q *request) (status int, err erro
 
 // register is RFC 7591 section 3.1.
 func (h *Handler) register(w http.ResponseWriter, q *request) (int, error) {
-	if wait := max(h.newcomers.take(q.caller.Source, q.now), h.tenants.take(q.at.Tenant, q.now)); wait > 0 {
+	if wait := max(h.newcomers.Take(q.caller.Source, q.now), h.tenants.Take(q.at.Tenant, q.now)); wait > 0 {
 		return 0, tooMany(wait)
 	}
 	token, sent, err := bearer(q.Request)

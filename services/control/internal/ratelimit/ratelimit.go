@@ -1,15 +1,17 @@
 // Copyright The Tenantry Authors. SPDX-License-Identifier: Apache-2.0
 
-package registration
+// Package ratelimit bounds how often somebody may ask. It counts in this process alone: with n replicas a key gets n times the rate,
+// which is enough against a flood and against reading names out of hostname checks, and needs no server that could be down. What must be
+// exact is counted in the database by who owns it.
+package ratelimit
 
 import (
 	"sync"
 	"time"
 )
 
-// limiter is a token bucket for each key, in this process alone. What it must hold against is a flood, for which the number of replicas
-// matters little; the quota of registered clients is exact.
-type limiter[K comparable] struct {
+// Limiter is a token bucket for each key. It is safe for concurrent use.
+type Limiter[K comparable] struct {
 	rate, burst float64 // tokens a second, and at most
 	limit       int     // keys that are remembered
 
@@ -22,12 +24,13 @@ type bucket struct {
 	at     time.Time
 }
 
-func newLimiter[K comparable](rate, burst float64) *limiter[K] {
-	return &limiter[K]{rate: rate, burst: burst, limit: 20_000, buckets: map[K]bucket{}}
+// New makes a Limiter of rate tokens a second for each key, and burst at most, that remembers as many keys as it is told.
+func New[K comparable](rate, burst float64, keys int) *Limiter[K] {
+	return &Limiter[K]{rate: rate, burst: burst, limit: keys, buckets: map[K]bucket{}}
 }
 
-// take uses one token of the key, or says how long to wait for one.
-func (l *limiter[K]) take(key K, now time.Time) time.Duration {
+// Take uses one token of the key, or says how long to wait for one; 0 means that it was there.
+func (l *Limiter[K]) Take(key K, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, ok := l.buckets[key]
@@ -51,7 +54,7 @@ func (l *limiter[K]) take(key K, now time.Time) time.Duration {
 }
 
 // drop forgets buckets that are full again; when none is, all, which is the lesser evil.
-func (l *limiter[K]) drop(now time.Time) {
+func (l *Limiter[K]) drop(now time.Time) {
 	for k, b := range l.buckets {
 		if b.tokens+now.Sub(b.at).Seconds()*l.rate >= l.burst {
 			delete(l.buckets, k)
